@@ -1,0 +1,103 @@
+"""From uint8 images to what the network sees, batched, on the device that trains.
+
+Validation, test and prediction take the same path with augmentation off.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Preprocess(nn.Module):
+    """uint8 N x C x H x W to float N x C x image_size x image_size, normalised.
+
+    Augmentation is applied in training mode only. Each image draws its own.
+
+    Args:
+        mean, std: of each channel, for pixels between 0 and 1.
+        image_size: pixels a side that the network takes; images are resized bilinearly.
+        flip: mirror left and right with probability one half.
+        shift: move by up to this many pixels of the stored image, up to all four sides.
+        erase: probability of blanking a rectangle (random erasing, Zhong et al. 2017).
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        image_size: int,
+        flip: bool = False,
+        shift: int = 0,
+        erase: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
+        self.image_size = image_size
+        self.flip, self.shift, self.erase = flip, shift, erase
+
+    def forward(
+        self, images: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """The generator, on the device of the images, makes every draw of the augmentation."""
+        if self.training:
+            # On the small uint8 images, where moving pixels costs least.
+            if self.flip:
+                images = random_flip(images, generator)
+            if self.shift:
+                images = random_shift(images, self.shift, generator)
+        x = (images.float() - self.mean) / self.std
+        if x.shape[-2:] != (self.image_size, self.image_size):
+            size = (self.image_size, self.image_size)
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)
+        if self.training and self.erase:
+            x = random_erase(x, self.erase, generator)
+        return x
+
+
+def random_flip(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Mirror each image left to right with probability one half."""
+    flipped = torch.rand(len(images), device=images.device, generator=generator) < 0.5
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def random_shift(
+    images: torch.Tensor, pixels: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Move each image by -pixels … pixels, drawn for each axis; what comes in is black."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, [pixels] * 4)
+    device = images.device
+    offsets = torch.randint(2 * pixels + 1, (2, count, 1), device=device, generator=generator)
+    rows = (offsets[0] + torch.arange(height, device=device))[:, :, None]  # N x H x 1
+    columns = (offsets[1] + torch.arange(width, device=device))[:, None, :]  # N x 1 x W
+    index = torch.arange(count, device=device)[:, None, None]
+    # Indices on both sides of the channels put those last: N x H x W x C.
+    return padded[index, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def random_erase(
+    x: torch.Tensor, probability: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Set a rectangle of each image to 0, the mean after normalising, with this probability.
+
+    Area 2 % to 33 % of the image and aspect ratio 0.3 to 3.3, as in the paper (Section 3).
+    """
+    count, _, height, width = x.shape
+    draws = torch.rand(5, count, device=x.device, generator=generator)
+    area = (0.02 + 0.31 * draws[0]) * height * width
+    aspect = torch.exp((2 * draws[1] - 1) * torch.log(torch.tensor(3.3, device=x.device)))
+    box_height = (area * aspect).sqrt().clamp(max=height)
+    box_width = (area / aspect).sqrt().clamp(max=width)
+    top, left = draws[2] * (height - box_height), draws[3] * (width - box_width)
+    chosen = draws[4] < probability
+
+    def inside(start: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
+        position = torch.arange(size, device=x.device) + 0.5
+        return (position >= start[:, None]) & (position < (start + length)[:, None])
+
+    rows, columns = inside(top, box_height, height), inside(left, box_width, width)
+    box = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
+    return x.masked_fill(box[:, None], 0.0)

@@ -1,0 +1,181 @@
+"""FashionMNIST: 70,000 grey 28 x 28 images of ten kinds of clothing (Xiao et al. 2017).
+
+python -m data.fashionmnist     # make data/sample/ again from the full set
+"""
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+
+from data.images import DataError, ImageSet, stratified_split
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+SIZE = 28  # pixels a side
+# Of the 60,000 training images, as pixels between 0 and 1.
+MEAN, STD = (0.2860,), (0.3530,)
+
+# SHA-256 of the uncompressed files: packagers compress them anew, with other bytes.
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+SAMPLE_SHA256 = {
+    "train-images-idx3-ubyte": "cf313073c7eb485392848071d5c433571d7166043e971e3345b095cc30518084",
+    "train-labels-idx1-ubyte": "097b93fbcf9bd5bc648b1a457ddc55c9e4ab49afb33f9ecae8ce068399a75e3a",
+    "t10k-images-idx3-ubyte": "7cee33c3c6414b1b86c25e665a6c4f41584269de3b7cc9768b1d351922845eef",
+    "t10k-labels-idx1-ubyte": "3128d790775889812b73c4f13923559c8b9e281d112c6ea7862acf60a206a909",
+}
+
+DATA = Path(__file__).parent
+SAMPLE = DATA / "sample"
+DOWNLOADED = DATA / "FashionMNIST" / "raw"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+VALIDATION_FRACTION = 1 / 12  # 5,000 of 60,000
+SPLIT_SEED = 2017  # its own, so that every run is judged on the same images, whatever its --seed
+
+
+def load_train_val(folder: Path, sample: bool = False) -> tuple[ImageSet, ImageSet]:
+    """The training files of ``find()``'s folder as training and validation set, 11 to 1."""
+    images = read_set(folder, "train", SAMPLE_SHA256 if sample else SHA256)
+    train, val = stratified_split(images.labels, VALIDATION_FRACTION, SPLIT_SEED)
+    return images.subset(train), images.subset(val)
+
+
+def load_test(folder: Path, sample: bool = False) -> ImageSet:
+    """The test files of ``find()``'s folder. For ``test.py`` alone."""
+    return read_set(folder, "t10k", SAMPLE_SHA256 if sample else SHA256)
+
+
+def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Path:
+    """The folder of the four files; downloaded into data/ where no folder has them.
+
+    Looked for in data_dir where given, else in data/FashionMNIST/raw, else where Debian's
+    package dataset-fashion-mnist puts them. ``sample``: the bundled sample, and nothing else.
+
+    Raises:
+        DataError: a file is missing, or is not what it should be; or the download failed.
+    """
+    if sample:
+        return check(SAMPLE, SAMPLE_SHA256)
+    if data_dir is not None:
+        return check(Path(data_dir))
+    for folder in (DOWNLOADED, DEBIAN):
+        if all(path_of(folder, name) for name in SHA256):
+            return check(folder)
+    return download()
+
+
+def path_of(folder: Path, name: str) -> Path | None:
+    """The file of that name in the folder, plain or gzipped; None where there is neither."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def check(folder: Path, sha256: dict[str, str] = SHA256) -> Path:
+    """Raise a DataError unless all four files are there, each with its SHA-256."""
+    for name in sha256:
+        read_file(folder, name, sha256)
+    return folder
+
+
+def read_file(folder: Path, name: str, sha256: dict[str, str]) -> bytes:
+    """The uncompressed content of one file, once its SHA-256 has been found right."""
+    path = path_of(folder, name)
+    if path is None:
+        raise DataError(f"{folder}: there is no {name} or {name}.gz here")
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}): get it anew") from None
+    if hashlib.sha256(content).hexdigest() != sha256[name]:
+        raise DataError(f"{path}: not FashionMNIST's {name} (its SHA-256 differs): get it anew")
+    return content
+
+
+def read_set(folder: Path, prefix: str, sha256: dict[str, str]) -> ImageSet:
+    """The images and labels of the files that begin with "train" or "t10k"."""
+    content = read_file(folder, f"{prefix}-images-idx3-ubyte", sha256)
+    # IDX: a header of big-endian 32-bit integers (magic number, sizes), then the bytes.
+    _, count, height, width = np.frombuffer(content, ">i4", 4)
+    images = np.frombuffer(content, np.uint8, offset=16).reshape(count, 1, height, width)
+    content = read_file(folder, f"{prefix}-labels-idx1-ubyte", sha256)
+    labels = np.frombuffer(content, np.uint8, offset=8).astype(np.int64)
+    return ImageSet(images, labels, CLASSES)
+
+
+def download() -> Path:
+    """Fetch the four files through torchvision, whole or not at all, into data/FashionMNIST/raw.
+
+    Raises:
+        DataError: with the ways out, where there is no network.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    print(f"downloading FashionMNIST to {DOWNLOADED}")
+    try:
+        with tempfile.TemporaryDirectory(dir=DATA, prefix=".download-") as temporary:
+            FashionMNIST(temporary, download=True)
+            raw = check(Path(temporary) / "FashionMNIST" / "raw")
+            DOWNLOADED.mkdir(parents=True, exist_ok=True)
+            for name in SHA256:
+                path = path_of(raw, name)
+                os.replace(path, DOWNLOADED / path.name)
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: every mirror failed
+        reason = str(error).replace("\n", " ").strip()
+        raise DataError(
+            f"FashionMNIST is not on this machine and cannot be downloaded ({reason}). Either "
+            f"`apt-get install dataset-fashion-mnist`, or copy its four files to {DOWNLOADED} or "
+            "to a folder named with --data-dir, or use the bundled --sample"
+        ) from None
+    return DOWNLOADED
+
+
+def write_sample(source: Path, target: Path) -> None:
+    """Write the first 600 training and 100 test images of each class as gzipped IDX files.
+
+    No draw and no time of day is in it, so that it can be made again byte for byte (by the same
+    zlib, that is; the uncompressed bytes, which SAMPLE_SHA256 is of, are the same with any).
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for prefix, per_class in (("train", 600), ("t10k", 100)):
+        full = read_set(source, prefix, SHA256)
+        first = [np.flatnonzero(full.labels == c)[:per_class] for c in range(len(CLASSES))]
+        chosen = full.subset(np.sort(np.concatenate(first)))
+        count, _, height, width = chosen.images.shape
+        files = {
+            "images-idx3": ((0x803, count, height, width), chosen.images),
+            "labels-idx1": ((0x801, count), chosen.labels.astype(np.uint8)),
+        }
+        for kind, (header, array) in files.items():
+            content = np.array(header, ">i4").tobytes() + array.tobytes()
+            path = target / f"{prefix}-{kind}-ubyte.gz"
+            path.write_bytes(gzip.compress(content, mtime=0))
+            print(f"{hashlib.sha256(content).hexdigest()}  {path.name}")
+
+
+if __name__ == "__main__":
+    write_sample(find(), SAMPLE)

@@ -1,0 +1,1 @@
+"""The mechanism that the scripts share. Knows no model and no dataset."""

@@ -1,0 +1,63 @@
+"""One process or several under torchrun: the few calls that the rest needs to know of."""
+
+import os
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+
+def setup(device: torch.device) -> torch.device:
+    """Join the other processes where torchrun started this one; return the device to use."""
+    if "RANK" not in os.environ:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def cleanup() -> None:
+    """Leave the other processes, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the one process that prints and writes."""
+    return rank() == 0
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set in any process; the same answer in all of them."""
+    if not dist.is_initialized():
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    return sum_over_ranks(torch.tensor(float(flag), device=device)).item() > 0
+
+
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The sum of this tensor over all processes, as a new tensor."""
+    total = values.clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total
+
+
+@contextmanager
+def main_process_first():
+    """What it encloses is done by the main process, and then by the others."""
+    if dist.is_initialized() and not is_main():
+        dist.barrier()
+    yield
+    if dist.is_initialized() and is_main():
+        dist.barrier()

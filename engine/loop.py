@@ -1,0 +1,379 @@
+"""The training loop. What happens in an epoch is ``Trainer.train_epoch``, on one screen."""
+
+import argparse
+import copy
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from engine import checkpoint, options, report
+from engine.distributed import any_rank, is_main, rank, sum_over_ranks, world_size
+from engine.options import Interrupted, UsageError
+
+SHOW_EVERY = 10  # steps between looks at the loss, each of which waits for the device
+SAVE_EVERY = 600  # seconds, at most, between two writings of last.pth within an epoch
+
+
+class Trainer:
+    """A model, what trains it, and how far it has come.
+
+    Args:
+        model: the network, on its device.
+        criterion: ``(outputs, labels) -> (loss, logits)``; the loop looks at outputs no further.
+        preprocess: uint8 images (and a generator) to the model's input; augments in training mode.
+        optimizer, scheduler: the scheduler steps once for each step of the optimizer.
+        header: what every checkpoint of this run says beside weights and progress.
+        folder: where best.pth, last.pth, log.csv and curves.png go.
+        ema_decay: of the exponential moving average of the weights, which is then what is
+            validated and kept as best; 0 for none.
+        amp: whether the forward pass runs in bfloat16 where that is safe (autocast).
+        accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        seed: all random draws of a step are a function of seed, step and rank, so that a resumed
+            run draws as the uninterrupted one would have, with no generator state to keep.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: nn.Module,
+        preprocess: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        header: dict[str, Any],
+        folder: Path,
+        ema_decay: float = 0.0,
+        amp: bool = False,
+        accumulate_steps: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.criterion, self.preprocess = model, criterion, preprocess
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.header, self.folder = header, folder
+        self.amp, self.accumulate_steps, self.seed = amp, accumulate_steps, seed
+        self.device = next(model.parameters()).device
+        self.network = DistributedDataParallel(model) if world_size() > 1 else model
+        self.ema = MovingAverage(model, ema_decay) if ema_decay else None
+        self.generator = torch.Generator(self.device)
+
+        self.epoch = 0  # epochs done
+        self.step = 0  # batches done of the epoch under way
+        # Of the epoch under way, in this process and in all: summed loss, correct answers, images.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.all_totals = self.totals.tolist()
+        self.seconds = 0.0  # spent training in the epoch under way
+        self.history: list[dict[str, float]] = []  # the rows of log.csv
+        self.best: dict[str, float] = {}  # the row of the best epoch
+
+    def fit(self, train_loader: DataLoader, val_loader: DataLoader, epochs: int) -> None:
+        """Train until that many epochs are done, from wherever the state stands.
+
+        Raises:
+            UsageError: the loss is not a finite number. best.pth and last.pth stay as they were.
+            Interrupted: by Ctrl-C or SIGTERM. last.pth has been written.
+        """
+        with StopSignal() as stop:
+            while self.epoch < epochs:
+                self.train_epoch(train_loader, epochs, stop)
+                train_loss, train_accuracy, images = self.read_totals()
+                val_loss, val_accuracy = self.validate(val_loader)
+                row = {
+                    "epoch": self.epoch + 1,
+                    "train_loss": train_loss,
+                    "train_accuracy": train_accuracy,
+                    "val_loss": val_loss,
+                    "val_accuracy": val_accuracy,
+                    "lr": self.scheduler.get_last_lr()[0],
+                    "seconds": self.seconds,
+                    "images_per_second": images / self.seconds,
+                }
+                self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+                self.totals.zero_()
+                self.all_totals = self.totals.tolist()
+                self.history.append(row)
+                if not self.best or val_accuracy > self.best["val_accuracy"]:
+                    self.best = row
+                    self.save("best.pth")
+                self.save("last.pth")
+                if is_main():
+                    report.write_log(self.history, self.folder)
+                    report.print_epoch(row, epochs, is_best=self.best is row)
+                if stop.asked() and self.epoch < epochs:
+                    raise Interrupted(self.folder / "last.pth")
+
+    def train_epoch(self, loader: DataLoader, epochs: int, stop: "StopSignal") -> None:
+        """One pass over the training set, or what is left of it after ``self.step`` batches."""
+        self.network.train()
+        self.preprocess.train()
+        batches = loader.batch_sampler
+        batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
+        bar = tqdm(
+            total=steps,
+            initial=self.step,
+            desc=f"epoch {self.epoch + 1}/{epochs}",
+            unit="batch",
+            disable=not is_main(),
+            leave=False,
+        )
+        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        for images, labels in loader:
+            self.seed_draws(self.epoch * steps + self.step)
+            images = images.to(self.device, non_blocking=True)
+            labels = labels.to(self.device, non_blocking=True)
+            is_update = (self.step + 1) % self.accumulate_steps == 0
+
+            with self.gradients_exchanged(is_update):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                    outputs = self.network(self.preprocess(images, self.generator))
+                    loss, logits = self.criterion(outputs, labels)
+                (loss / self.accumulate_steps).backward()
+            if is_update:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                self.scheduler.step()
+                if self.ema:
+                    self.ema.update(self.model)
+
+            self.totals[0] += loss.detach() * len(labels)
+            self.totals[1] += (logits.argmax(1) == labels).sum()
+            self.totals[2] += len(labels)
+            self.step += 1
+            self.seconds = time.perf_counter() - started
+            bar.update()
+            if self.step % SHOW_EVERY == 0 or self.step == steps:
+                loss_so_far, accuracy, _ = self.read_totals()
+                bar.set_postfix(loss=f"{loss_so_far:.3f}", accuracy=f"{accuracy:.1%}")
+                if is_update and time.perf_counter() - saved > SAVE_EVERY:
+                    self.save("last.pth")
+                    saved = time.perf_counter()
+            if is_update and self.step < steps and stop.asked():
+                bar.close()
+                self.read_totals()  # which refuses a loss that is not finite
+                self.save("last.pth")
+                raise Interrupted(self.folder / "last.pth")
+        bar.close()
+
+    def gradients_exchanged(self, is_update: bool):
+        """Under torchrun, gradients travel once for each step of the optimizer, not each batch."""
+        alone = self.network is self.model
+        return nullcontext() if alone or is_update else self.network.no_sync()
+
+    def seed_draws(self, step: int) -> None:
+        """Make dropout and augmentation of this step a function of seed, step and rank alone."""
+        # Consecutive integers are fine as seeds of Philox (GPU) and Mersenne Twister (CPU).
+        number = (self.seed * 2**32 + step) * world_size() + rank()
+        torch.manual_seed(number % 2**63)
+        self.generator.manual_seed(number % 2**63)
+
+    def read_totals(self) -> tuple[float, float, int]:
+        """Mean loss, accuracy and number of images so far in this epoch, over all processes.
+
+        Raises:
+            UsageError: the loss is infinite or not a number.
+        """
+        self.all_totals = sum_over_ranks(self.totals).tolist()
+        loss, correct, images = self.all_totals
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"the loss became {loss} in epoch {self.epoch + 1}, batch {self.step}: start again "
+                "with a lower --lr, more --warmup-epochs, --batch-norm or --no-amp; the files in "
+                f"{self.folder} are those of the last good epoch"
+            )
+        return loss / images, correct / images, int(images)
+
+    def validate(self, loader: DataLoader) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy of the weights that would be kept as best."""
+        model = self.ema.model if self.ema else self.model
+        logits, labels = predict(model, loader, self.preprocess, self.amp)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        correct = (logits.argmax(1) == labels).sum()
+        sums = torch.stack(
+            [loss.double(), correct.double(), labels.new_tensor(len(labels)).double()]
+        )
+        loss, correct, images = sum_over_ranks(sums.to(self.device)).tolist()
+        return loss / images, correct / images
+
+    def save(self, name: str) -> None:
+        """Write best.pth (for testing) or last.pth (for going on), in the main process alone."""
+        if is_main():
+            metrics = self.history[-1] if self.history else {}
+            state = self.header | {"epoch": self.epoch, "metrics": metrics}
+            if name == "last.pth":
+                state |= self.state_dict()
+            else:
+                judged = self.ema.model if self.ema else self.model
+                state["state_dict"] = judged.state_dict()
+            checkpoint.save(state, self.folder / name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that makes the rest of the run what it would have been without a break."""
+        return {
+            "state_dict": self.model.state_dict(),
+            "ema": self.ema.model.state_dict() if self.ema else None,
+            "ema_updates": self.ema.updates if self.ema else 0,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            # The place in the stream of random draws and in the order of the data.
+            "rng": {"seed": self.seed, "epoch": self.epoch, "step": self.step},
+            "totals": self.all_totals,
+            "seconds": self.seconds,
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a run where ``state_dict`` left it.
+
+        Raises:
+            KeyError: a part is missing, as it is in best.pth.
+        """
+        self.model.load_state_dict(state["state_dict"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
+            self.ema.updates = state["ema_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.seed, self.epoch, self.step = (state["rng"][k] for k in ("seed", "epoch", "step"))
+        self.all_totals, self.seconds = state["totals"], state["seconds"]
+        self.history, self.best = state["history"], state["best"]
+        if is_main():  # the totals of all processes go on in one
+            self.totals.copy_(torch.tensor(self.all_totals, dtype=torch.float64))
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, loader: Iterable, preprocess: nn.Module, amp: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (float32, N x classes) and labels (N) of every batch, on the CPU."""
+    model.eval()
+    preprocess.eval()
+    device = next(model.parameters()).device
+    logits, labels = [], []
+    for images, batch_labels in loader:
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            outputs = model(preprocess(images.to(device, non_blocking=True)))
+        logits.append(outputs.float().cpu())
+        labels.append(batch_labels)
+    return torch.cat(logits), torch.cat(labels)
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights and batch-norm statistics.
+
+    GoogLeNet's own final model is a Polyak average (Section 6); an exponential one forgets the
+    early weights. ``decay`` is reached slowly, as (1 + t) / (10 + t), so that short runs gain too.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, currents = self.model.state_dict().values(), model.state_dict().values()
+        pairs = list(zip(averages, currents, strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], 1 - decay)
+        for average, current in pairs:  # batch normalisation's count of batches
+            if not average.is_floating_point():
+                average.copy_(current)
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into a question that the loop asks between steps.
+
+    A second Ctrl-C stops at once, as usual.
+    """
+
+    def __enter__(self) -> "StopSignal":
+        self.received = False
+        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, _frame: object) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = True
+
+    def asked(self) -> bool:
+        """Whether any of the processes was asked to stop; the same answer in all of them."""
+        return any_rank(self.received)
+
+
+def train_model(
+    args: argparse.Namespace,
+    device: torch.device,
+    model: nn.Module,
+    criterion: nn.Module,
+    preprocess: nn.Module,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    header: dict[str, Any],
+    folder: Path,
+    resumed: dict[str, Any] | None = None,
+) -> None:
+    """Train as the options say, a new run or the rest of a resumed one, and say where it led.
+
+    Args:
+        args: the options of ``engine.options.training_parser``.
+        header: what the checkpoints say beside weights and progress; the options are added to it.
+        folder: where the run's files go; with --dry-run nothing stays there.
+        resumed: the content of the last.pth to go on from.
+
+    Raises:
+        UsageError, Interrupted: as ``Trainer.fit``.
+    """
+    model.to(device, memory_format=torch.channels_last)
+    steps = train_loader.batch_sampler.steps // args.accumulate_steps
+    optimizer = options.build_optimizer(args, model)
+    recipe = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    with tempfile.TemporaryDirectory() as nowhere:
+        trainer = Trainer(
+            model,
+            criterion,
+            preprocess.to(device),
+            optimizer,
+            options.build_scheduler(args, optimizer, steps),
+            header | {"recipe": recipe},
+            Path(nowhere) if args.dry_run else folder,
+            ema_decay=args.ema_decay,
+            amp=args.amp,
+            accumulate_steps=args.accumulate_steps,
+            seed=args.seed,
+        )
+        if resumed:
+            trainer.load_state_dict(resumed)
+        else:
+            options.prepare_folder(trainer.folder)
+        if is_main():
+            count = sum(p.numel() for p in model.parameters())
+            precision = "bfloat16" if args.amp else "float32"
+            print(
+                f"{args.model}: {count:,} parameters, {args.image_size} px, {precision} on {device}"
+                f", {steps} steps an epoch"
+            )
+        trainer.fit(train_loader, val_loader, args.epochs)
+    if is_main() and not args.dry_run:
+        best, minutes = trainer.best, sum(row["seconds"] for row in trainer.history) / 60
+        print(
+            f"\nBest: {best['val_accuracy']:.2%} validation accuracy in epoch {best['epoch']}, "
+            f"after {minutes:.1f} minutes of training in all.\n"
+            f"{folder}/: best.pth (weights), last.pth (to go on), log.csv, curves.png"
+        )

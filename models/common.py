@@ -1,0 +1,52 @@
+"""What both networks share: initial weights and the check of their input."""
+
+import torch
+from torch import nn
+
+
+def initialise(network: nn.Module) -> None:
+    """Kaiming normal convolutions, N(0, 0.01) fully connected layers, zero biases.
+
+    VGG's authors had to train a shallow net A first and start the deep nets from its weights
+    (Section 3.1). Kaiming normal (He et al. 2015) keeps the variance of the activations through
+    any number of ReLU layers, so that VGG16 trains from scratch.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_input(x: torch.Tensor, in_channels: int, image_size: int) -> None:
+    """Raise a ValueError unless x is N x in_channels x image_size x image_size."""
+    expected = (in_channels, image_size, image_size)
+    if x.dim() != 4 or tuple(x.shape[1:]) != expected:
+        wanted = " x ".join(map(str, ("N", *expected)))
+        raise ValueError(f"expected an input of {wanted}, got {' x '.join(map(str, x.shape))}")
+
+
+def transfer(state_dict: dict[str, torch.Tensor], model: nn.Module) -> list[str]:
+    """Put the tensors that fit into the model, in place; return the names of those that do not.
+
+    A first convolution fits from one channel to several, each of which gets its share of the
+    weights, and from several to one, which gets their sum: a grey image then gives the same
+    activations, whichever way it is stored. All else fits if its shape is the same.
+    """
+    left = []
+    for name, target in model.state_dict().items():
+        source = state_dict.get(name)
+        if source is not None and source.dim() == target.dim() == 4:
+            if source.shape[1] == 1 < target.shape[1]:
+                source = source.expand(-1, target.shape[1], -1, -1) / target.shape[1]
+            elif target.shape[1] == 1 < source.shape[1]:
+                source = source.sum(1, keepdim=True)
+        if source is None or source.shape != target.shape:
+            left.append(name)
+        else:
+            target.copy_(source)
+    return left

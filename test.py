@@ -1,0 +1,82 @@
+"""Judge a checkpoint on the test set, which no other script opens.
+
+    python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
+
+Prints accuracy, loss, and precision, recall and F1 of each class, and writes them beside the
+checkpoint, with confusion matrix (PNG and CSV) and the most confident mistakes (PNG).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from data import fashionmnist
+from data.augment import Preprocess
+from data.images import DataError, ImageSet, test_loader
+from engine import checkpoint, options, report
+from engine.loop import predict
+from models import create_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_checkpoint_options(parser)
+    add = parser.add_argument
+    add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
+    add("--sample", action="store_true", help="judge on the bundled 1,000 test images")
+    add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
+    add("-b", "--batch-size", type=options.positive(int), default=250, help="images a batch (250)")
+    args = parser.parse_args()
+    device = options.pick_device(args.device)
+    path = options.chosen_checkpoint(args.checkpoint)
+    saved = checkpoint.load(path)
+
+    images = open_test_set(saved, args)
+    model = options.build_model(create_model, saved["model"], saved["model_args"])
+    checkpoint.load_weights(model, saved, path)
+    model.to(device, memory_format=torch.channels_last)
+    preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
+    batches = tqdm(test_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
+    logits, labels = predict(model, batches, preprocess)
+
+    probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
+    predictions = probabilities.argmax(1)
+    confusion = report.confusion_matrix(labels, predictions, len(images.classes))
+    table = report.class_table(confusion, images.classes)
+    summary = {
+        "checkpoint": path.as_posix(),
+        "model": saved["model"],
+        "epoch": saved["epoch"],
+        "images": len(images),
+        "accuracy": float((predictions == labels).mean()),
+        "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
+        "classes": table.to_dict("index"),
+    }
+    folder = args.output_dir or path.with_name(f"{path.stem}_test")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    table.to_csv(folder / "classes.csv", float_format="%.4f")
+    report.write_confusion(confusion, images.classes, folder)
+    report.draw_mistakes(
+        images.images, labels, probabilities, images.classes, folder / "mistakes.png"
+    )
+
+    print(table.to_string(float_format="{:.4f}".format))
+    print(f"\n{len(images):,} test images: accuracy {summary['accuracy']:.2%}", end="")
+    print(f", loss {summary['loss']:.4f}")
+    print(f"{folder}/: summary.json, classes.csv, confusion_matrix.png and .csv, mistakes.png")
+
+
+def open_test_set(saved: dict, args: argparse.Namespace) -> ImageSet:
+    """The test set of the data that the checkpoint was trained on."""
+    if saved["dataset"] != "fashionmnist":
+        raise DataError(f"{args.checkpoint}: no test set is known for {saved['dataset']!r}")
+    return fashionmnist.load_test(fashionmnist.find(args.data_dir, args.sample), args.sample)
+
+
+if __name__ == "__main__":
+    options.run(main, DataError)

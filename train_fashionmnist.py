@@ -1,0 +1,122 @@
+"""Train VGG16 or GoogLeNet on FashionMNIST.
+
+    python train_fashionmnist.py --model googlenet --sample     # bundled sample, about 2 minutes
+    python train_fashionmnist.py --model googlenet              # all of FashionMNIST
+    python train_fashionmnist.py --model vgg16
+    torchrun --nproc-per-node 2 train_fashionmnist.py --model googlenet
+
+Writes best.pth, last.pth, log.csv and curves.png to checkpoints/fashionmnist_<model>/.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data import fashionmnist
+from data.augment import Preprocess
+from data.images import DataError, test_loader, train_loader
+from engine import distributed, options
+from engine.loop import train_model
+from models import create_model
+from models.googlenet import AuxiliaryLoss
+
+COMMON = {
+    "optimizer": "adam",
+    "scheduler": "onecycle",
+    "weight_decay": 0.02,
+    "label_smoothing": 0.05,
+    "ema_decay": 0.999,
+    "augment": True,
+    "accumulate_steps": 1,
+}
+RECIPES = {
+    "googlenet": COMMON
+    | {
+        "image_size": 48,
+        "batch_norm": True,
+        "batch_size": 128,
+        "lr": 3e-3,
+        "epochs": 20,
+        "warmup_epochs": 5,
+        "dropout": 0.4,
+    },
+    "vgg16": COMMON
+    | {
+        "image_size": 32,
+        "batch_norm": False,
+        "batch_size": 128,
+        "lr": 4e-4,
+        "epochs": 12,
+        "warmup_epochs": 3,
+        "dropout": 0.5,
+    },
+}
+SAMPLE_RECIPE = {"batch_size": 32, "epochs": 8, "warmup_epochs": 2}
+AUGMENT = {"flip": True, "shift": 2, "erase": 0.5}
+
+
+def main() -> None:
+    parser = options.training_parser(__doc__.split("\n")[0], RECIPES)
+    parser.add_argument("--sample", action="store_true", help="train on the bundled 6,000 images")
+    args, resumed = options.parse_training(parser, RECIPES)
+    device = distributed.setup(options.pick_device(args.device))
+    if args.amp is None:
+        args.amp = options.has_bfloat16(device)
+
+    # Files -> uint8 arrays -> batches on the device.
+    with distributed.main_process_first():  # it may have to download
+        found = fashionmnist.find(args.data_dir, args.sample)
+    train_set, val_set = fashionmnist.load_train_val(found, args.sample)
+    if args.limit:
+        train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
+    sharing = {
+        "rank": distributed.rank(),
+        "world_size": distributed.world_size(),
+        "num_workers": args.workers,
+        "pin_memory": device.type == "cuda",
+    }
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **sharing)
+    val = test_loader(val_set, args.batch_size, **sharing)
+    augment = AUGMENT if args.augment else {}
+    preprocess = Preprocess(fashionmnist.MEAN, fashionmnist.STD, args.image_size, **augment)
+
+    # The network and its loss.
+    torch.manual_seed(args.seed)
+    model_args = {
+        "in_channels": 1,
+        "num_classes": len(fashionmnist.CLASSES),
+        "image_size": args.image_size,
+        "batch_norm": args.batch_norm,
+        "dropout": args.dropout,
+    }
+    model = options.build_model(create_model, args.model, model_args)
+    criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
+
+    # Everything that testing and predicting will need to know, for the checkpoint.
+    header = {
+        "model": args.model,
+        "model_args": model_args,
+        "dataset": "fashionmnist",
+        "classes": list(fashionmnist.CLASSES),
+        "image_size": args.image_size,
+        "source_size": fashionmnist.SIZE,
+        "mean": list(fashionmnist.MEAN),
+        "std": list(fashionmnist.STD),
+        "channels": 1,
+    }
+    folder = args.output_dir or Path("checkpoints") / f"fashionmnist_{args.model}"
+    if distributed.is_main():
+        print(f"{found}: {len(train_set)} images for training, {len(val_set)} for validation")
+    train_model(args, device, model, criterion, preprocess, train, val, header, folder, resumed)
+
+    if distributed.is_main() and not args.dry_run:
+        sample = " --sample" if args.sample else ""
+        print(f"\nNext:\n  python test.py --checkpoint {folder}/best.pth{sample}")
+        print(f"  python predict.py PHOTO --checkpoint {folder}/best.pth")
+        if args.sample:
+            print(f"  python train_fashionmnist.py --model {args.model}    # all of FashionMNIST")
+
+
+if __name__ == "__main__":
+    options.run(main, DataError)
