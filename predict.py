@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.augment import Preprocess
-from data.images import DataError, ImageSet, test_loader
+from data.images import DataError, ImageSet, eval_loader
 from data.photos import open_photo, photos_at, read_photo
 from engine import checkpoint, options
 from engine.loop import predict
@@ -56,7 +56,7 @@ def main() -> None:
         checkpoint.load_weights(model, saved, path)
         model.to(device)
         preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
-        logits, _ = predict(model, test_loader(photos, 32), preprocess)
+        logits, _ = predict(model, eval_loader(photos, 32), preprocess)
         probabilities, indices = logits.softmax(1).topk(min(args.top_k, len(photos.classes)))
         for values, chosen in zip(probabilities.tolist(), indices.tolist(), strict=True):
             names = [photos.classes[index] for index in chosen]

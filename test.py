@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data import fashionmnist
 from data.augment import Preprocess
-from data.images import DataError, ImageSet, test_loader
+from data.images import DataError, ImageSet, eval_loader
 from engine import checkpoint, options, report
 from engine.loop import predict
 from models import create_model
@@ -40,7 +40,7 @@ def main() -> None:
     checkpoint.load_weights(model, saved, path)
     model.to(device, memory_format=torch.channels_last)
     preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
-    batches = tqdm(test_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
+    batches = tqdm(eval_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
     logits, labels = predict(model, batches, preprocess)
 
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()

@@ -126,7 +126,7 @@ def train_loader(
     return DataLoader(images, batch_sampler=batches, collate_fn=whole_batch, **options)
 
 
-def test_loader(
+def eval_loader(
     images: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1, **options
 ) -> DataLoader:
     """Every image once, in order; process ``rank`` gets the indices rank, rank + world_size, …"""

@@ -1,6 +1,7 @@
 """The command line of the scripts, and what its options build."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,16 +50,24 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
 
 
 def positive(kind: type) -> Callable[[str], Any]:
-    """An argparse type: a number of that kind above zero."""
+    """An argparse type: a finite number of that kind above zero."""
 
     def convert(text: str) -> Any:
         value = kind(text)
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
         return value
 
     convert.__name__ = kind.__name__  # for argparse's own "invalid int value"
     return convert
+
+
+def not_negative(text: str) -> float:
+    """An argparse type: a finite number from 0 up."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 or above, got {text}")
+    return value
 
 
 def fraction(text: str) -> float:
@@ -91,13 +100,13 @@ def training_parser(
         help="adam: decoupled weight decay; sgd: momentum 0.9",
     )
     add("--lr", type=positive(float), help="highest learning rate")
-    add("--weight-decay", type=float, help="of weight matrices and kernels")
+    add("--weight-decay", type=not_negative, help="of weight matrices and kernels")
     add(
         "--scheduler",
         choices=["onecycle", "cosine", "step", "constant"],
         help="of the learning rate",
     )
-    add("--warmup-epochs", type=float, help="epochs in which the learning rate rises")
+    add("--warmup-epochs", type=not_negative, help="epochs in which the learning rate rises")
     add("--label-smoothing", type=fraction, help="share of the target spread over all classes")
     add("--ema-decay", type=fraction, help="of the moving average of the weights; 0: none")
     add("--augment", action=on_off, help="vary the training images")
@@ -127,11 +136,14 @@ FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "output_dir")
 
 
 def parse_training(
-    parser: argparse.ArgumentParser, recipes: dict[str, dict[str, Any]]
+    parser: argparse.ArgumentParser,
+    recipes: dict[str, dict[str, Any]],
+    **switches: dict[str, Any],
 ) -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The options, over the defaults of the chosen model's recipe; and the checkpoint to resume.
 
-    With --resume the options are those of the interrupted run.
+    A switch such as --sample changes some defaults once more. With --resume, the options are those
+    of the interrupted run.
 
     Raises:
         UsageError: an option was given that would make a resumed run another one.
@@ -139,8 +151,13 @@ def parse_training(
     """
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--model", default=next(iter(recipes)))
-    model = chosen.parse_known_args()[0].model
-    parser.set_defaults(**recipes.get(model, {}))
+    for switch in switches:
+        chosen.add_argument(f"--{switch}", action="store_true")
+    early = chosen.parse_known_args()[0]
+    parser.set_defaults(**recipes.get(early.model, {}))
+    for switch, defaults in switches.items():
+        if getattr(early, switch):
+            parser.set_defaults(**defaults)
     args = parser.parse_args()
     if args.dry_run:
         args.epochs, args.limit = 1, args.batch_size * args.accumulate_steps

@@ -5,16 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the scripts and packages are run from the checkout, not installed
 
-torch.set_num_threads(2)  # the same sums in the same order on any machine
+
+@pytest.fixture
+def root() -> Path:
+    """The folder of the scripts."""
+    return ROOT
 
 
 @pytest.fixture
-def script(tmp_path):
+def script():
     """Run a script as a user would: script("test.py", "--sample") -> CompletedProcess."""
 
     def run(name: str, *arguments: object, code: int = 0, cwd: Path = ROOT, timeout: float = 240):

@@ -118,7 +118,7 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
 
 def test_resume_refuses_another_run_and_other_files(train, interrupted):
     whole, stopped = interrupted(step=7)
-    with pytest.raises(options.UsageError, match="--lr 0.5 does not fit"):
+    with pytest.raises(options.UsageError, match=r"--lr 0\.5 does not fit"):
         train("--resume", stopped / "last.pth", "--lr", "0.5")
     with pytest.raises(options.UsageError, match=r"not the last\.pth"):
         train("--resume", whole / "best.pth")
@@ -169,10 +169,10 @@ def test_loss_that_is_not_finite_stops_the_run(train, tmp_path, monkeypatch):
         assert all(torch.isfinite(tensor).all() for tensor in saved["state_dict"].values())
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(script, tmp_path):
+def test_ctrl_c_saves_and_says_how_to_go_on(script, root, tmp_path):
     command = [sys.executable, "train_fashionmnist.py", "--sample", "--limit", "640", "-b", "32"]
     command += ["--image-size", "32", "--epochs", "1", "--output-dir", str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=script.root) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root) as process:
         shown = ""
         while "1/20" not in shown:  # the progress bar says that training is under way
             shown += process.stderr.read(1)
