@@ -28,7 +28,7 @@ def main() -> None:
     add("--top-k", type=options.positive(int), default=3, metavar="K", help="classes to name (3)")
     add("--invert", action="store_true", help="swap dark and light: dark clothes on light ground")
     add("--json", action="store_true", help="print JSON, for programs")
-    add("--save-figure", type=Path, metavar="PNG", help="draw each photo beside its probabilities")
+    add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos and their bars")
     args = parser.parse_args()
     device = options.pick_device(args.device)
     path = options.chosen_checkpoint(args.checkpoint)
@@ -52,9 +52,8 @@ def main() -> None:
     rows = []
     if files:
         photos = ImageSet(np.stack(arrays), np.zeros(len(files), np.int64), saved["classes"])
-        model = options.build_model(create_model, saved["model"], saved["model_args"])
+        model = options.build_model(create_model, saved["model"], saved["model_args"], device)
         checkpoint.load_weights(model, saved, path)
-        model.to(device)
         preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
         logits, _ = predict(model, eval_loader(photos, 32), preprocess)
         probabilities, indices = logits.softmax(1).topk(min(args.top_k, len(photos.classes)))
@@ -69,12 +68,20 @@ def main() -> None:
     if args.save_figure and files:
         from engine.report import draw_predictions
 
-        pictures = [open_photo(file, saved["channels"]) for file in files]
-        draw_predictions(pictures, rows, args.save_figure)
+        pictures = [open_photo(file, saved["channels"]) for file in files[:32]]
+        draw_predictions(pictures, rows[:32], args.save_figure)
     for _, message in problems:
         print(f"predict.py: error: {message}", file=sys.stderr)
     if problems:
         sys.exit(2)
+
+
+def figure(text: str) -> Path:
+    """An argparse type: a path that says PNG."""
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"must end in .png, got {text}")
+    return path
 
 
 def print_table(files: list[Path], rows: list[list[tuple[str, float]]]) -> None:

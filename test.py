@@ -36,9 +36,8 @@ def main() -> None:
     saved = checkpoint.load(path)
 
     images = open_test_set(saved, args)
-    model = options.build_model(create_model, saved["model"], saved["model_args"])
+    model = options.build_model(create_model, saved["model"], saved["model_args"], device)
     checkpoint.load_weights(model, saved, path)
-    model.to(device, memory_format=torch.channels_last)
     preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
     batches = tqdm(eval_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
     logits, labels = predict(model, batches, preprocess)

@@ -88,7 +88,7 @@ def random_erase(
     count, _, height, width = x.shape
     draws = torch.rand(5, count, device=x.device, generator=generator)
     area = (0.02 + 0.31 * draws[0]) * height * width
-    aspect = torch.exp((2 * draws[1] - 1) * torch.log(torch.tensor(3.3, device=x.device)))
+    aspect = 3.3 ** (2 * draws[1] - 1)
     box_height = (area * aspect).sqrt().clamp(max=height)
     box_width = (area / aspect).sqrt().clamp(max=width)
     top, left = draws[2] * (height - box_height), draws[3] * (width - box_width)

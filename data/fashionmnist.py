@@ -8,8 +8,8 @@ import hashlib
 import os
 import tempfile
 import zlib
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 
@@ -56,14 +56,14 @@ SPLIT_SEED = 2017  # its own, so that every run is judged on the same images, wh
 
 def load_train_val(folder: Path, sample: bool = False) -> tuple[ImageSet, ImageSet]:
     """The training files of ``find()``'s folder as training and validation set, 11 to 1."""
-    images = read_set(folder, "train", SAMPLE_SHA256 if sample else SHA256)
+    images = read_set(folder, "train", sample)
     train, val = stratified_split(images.labels, VALIDATION_FRACTION, SPLIT_SEED)
     return images.subset(train), images.subset(val)
 
 
 def load_test(folder: Path, sample: bool = False) -> ImageSet:
     """The test files of ``find()``'s folder. For ``test.py`` alone."""
-    return read_set(folder, "t10k", SAMPLE_SHA256 if sample else SHA256)
+    return read_set(folder, "t10k", sample)
 
 
 def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Path:
@@ -76,7 +76,7 @@ def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Pat
         DataError: a file is missing, or is not what it should be; or the download failed.
     """
     if sample:
-        return check(SAMPLE, SAMPLE_SHA256)
+        return check(SAMPLE, sample=True)
     if data_dir is not None:
         return check(Path(data_dir))
     for folder in (DOWNLOADED, DEBIAN):
@@ -93,14 +93,14 @@ def path_of(folder: Path, name: str) -> Path | None:
     return None
 
 
-def check(folder: Path, sha256: dict[str, str] = SHA256) -> Path:
+def check(folder: Path, sample: bool = False) -> Path:
     """Raise a DataError unless all four files are there, each with its SHA-256."""
-    for name in sha256:
-        read_file(folder, name, sha256)
+    for name in SHA256:
+        read_file(folder, name, sample)
     return folder
 
 
-def read_file(folder: Path, name: str, sha256: dict[str, str]) -> bytes:
+def read_file(folder: Path, name: str, sample: bool) -> bytes:
     """The uncompressed content of one file, once its SHA-256 has been found right."""
     path = path_of(folder, name)
     if path is None:
@@ -111,18 +111,18 @@ def read_file(folder: Path, name: str, sha256: dict[str, str]) -> bytes:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}): get it anew") from None
-    if hashlib.sha256(content).hexdigest() != sha256[name]:
+    if hashlib.sha256(content).hexdigest() != (SAMPLE_SHA256 if sample else SHA256)[name]:
         raise DataError(f"{path}: not FashionMNIST's {name} (its SHA-256 differs): get it anew")
     return content
 
 
-def read_set(folder: Path, prefix: str, sha256: dict[str, str]) -> ImageSet:
+def read_set(folder: Path, prefix: str, sample: bool) -> ImageSet:
     """The images and labels of the files that begin with "train" or "t10k"."""
-    content = read_file(folder, f"{prefix}-images-idx3-ubyte", sha256)
+    content = read_file(folder, f"{prefix}-images-idx3-ubyte", sample)
     # IDX: a header of big-endian 32-bit integers (magic number, sizes), then the bytes.
     _, count, height, width = np.frombuffer(content, ">i4", 4)
     images = np.frombuffer(content, np.uint8, offset=16).reshape(count, 1, height, width)
-    content = read_file(folder, f"{prefix}-labels-idx1-ubyte", sha256)
+    content = read_file(folder, f"{prefix}-labels-idx1-ubyte", sample)
     labels = np.frombuffer(content, np.uint8, offset=8).astype(np.int64)
     return ImageSet(images, labels, CLASSES)
 
@@ -144,7 +144,7 @@ def download() -> Path:
             for name in SHA256:
                 path = path_of(raw, name)
                 os.replace(path, DOWNLOADED / path.name)
-    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: every mirror failed
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: every mirror failed
         reason = str(error).replace("\n", " ").strip()
         raise DataError(
             f"FashionMNIST is not on this machine and cannot be downloaded ({reason}). Either "
@@ -162,7 +162,7 @@ def write_sample(source: Path, target: Path) -> None:
     """
     target.mkdir(parents=True, exist_ok=True)
     for prefix, per_class in (("train", 600), ("t10k", 100)):
-        full = read_set(source, prefix, SHA256)
+        full = read_set(source, prefix, sample=False)
         first = [np.flatnonzero(full.labels == c)[:per_class] for c in range(len(CLASSES))]
         chosen = full.subset(np.sort(np.concatenate(first)))
         count, _, height, width = chosen.images.shape

@@ -1,5 +1,6 @@
 """The one form that every dataset takes, and how batches are read from it."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ class TrainBatches:
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 2**32 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 2**31 + self.epoch)
         order = torch.randperm(self.images, generator=generator).tolist()
         for step in range(self.start, self.steps):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
@@ -123,7 +124,7 @@ def train_loader(
         )
     steps = len(images) // batch_size // accumulate_steps * accumulate_steps
     batches = TrainBatches(len(images), batch_size, steps, seed, rank, world_size)
-    return DataLoader(images, batch_sampler=batches, collate_fn=whole_batch, **options)
+    return DataLoader(images, batch_sampler=batches, **COMMON, **options)
 
 
 def eval_loader(
@@ -131,9 +132,17 @@ def eval_loader(
 ) -> DataLoader:
     """Every image once, in order; process ``rank`` gets the indices rank, rank + world_size, …"""
     indices = range(rank, len(images), world_size)
-    return DataLoader(images, batch_size, sampler=indices, collate_fn=whole_batch, **options)
+    return DataLoader(images, batch_size, sampler=indices, **COMMON, **options)
 
 
 def whole_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Collate nothing: ImageSet already fetched the batch in one piece."""
     return batch
+
+
+def leave_ctrl_c_to_the_main_process(_worker: int) -> None:
+    """Workers that died of it would take the loop with them before it has saved its state."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+COMMON = {"collate_fn": whole_batch, "worker_init_fn": leave_ctrl_c_to_the_main_process}

@@ -9,7 +9,20 @@ from PIL import Image, ImageOps
 from data.images import DataError
 
 # Endings by which a folder's photos are told from its other files; a named file may have any.
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"}
+SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".jp2",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".ppm",
+}
 
 
 def photos_at(path: Path) -> list[Path]:
@@ -20,7 +33,7 @@ def photos_at(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    photos = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    photos = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not photos:
         raise DataError(f"{path}: no photos in this folder")
     return photos
@@ -43,12 +56,15 @@ def open_photo(path: Path, channels: int) -> Image.Image:
                 image = ImageOps.exif_transpose(image)
     except Image.DecompressionBombError:
         raise DataError(f"{path}: too many pixels to decode safely") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError) as error:
+    except Exception as error:  # Pillow's plugins meet broken files with many kinds of exception
         reason = getattr(error, "strerror", None) or "not an image that Pillow can read, or cut off"
         raise DataError(f"{path}: {reason}") from None
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more to 8
+    if image.mode.startswith("I") or image.mode == "F":
         pixels = np.asarray(image).astype(np.float64)
-        scale = 255 if pixels.max() <= 1 else 1 if pixels.max() <= 255 else 1 / 257
+        if image.mode.startswith("I;16"):
+            scale = 1 / 257  # 65,535 to 255
+        else:  # integers and fractions whose range the file does not tell
+            scale = 255 if pixels.max() <= 1 else 1 if pixels.max() <= 255 else 1 / 257
         image = Image.fromarray((pixels * scale).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

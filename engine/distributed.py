@@ -7,15 +7,12 @@ import torch
 import torch.distributed as dist
 
 
-def setup(device: torch.device) -> torch.device:
-    """Join the other processes where torchrun started this one; return the device to use."""
-    if "RANK" not in os.environ:
-        return device
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return device
+def setup(device: torch.device) -> None:
+    """Join the other processes where torchrun started this one, to compute on this device."""
+    if "RANK" in os.environ:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def cleanup() -> None:
@@ -53,11 +50,20 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def share_buffers(model: torch.nn.Module) -> None:
+    """Give every process the main one's buffers, such as the statistics of batch normalisation."""
+    if dist.is_initialized():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 @contextmanager
 def main_process_first():
     """What it encloses is done by the main process, and then by the others."""
     if dist.is_initialized() and not is_main():
         dist.barrier()
-    yield
-    if dist.is_initialized() and is_main():
-        dist.barrier()
+    try:
+        yield
+    finally:
+        if dist.is_initialized() and is_main():
+            dist.barrier()

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from engine import checkpoint, options, report
-from engine.distributed import any_rank, is_main, rank, sum_over_ranks, world_size
+from engine.distributed import any_rank, is_main, rank, share_buffers, sum_over_ranks, world_size
 from engine.options import Interrupted, UsageError
 
 SHOW_EVERY = 10  # steps between looks at the loss, each of which waits for the device
@@ -85,8 +85,7 @@ class Trainer:
         """
         with StopSignal() as stop:
             while self.epoch < epochs:
-                self.train_epoch(train_loader, epochs, stop)
-                train_loss, train_accuracy, images = self.read_totals()
+                train_loss, train_accuracy, images = self.train_epoch(train_loader, epochs, stop)
                 val_loss, val_accuracy = self.validate(val_loader)
                 row = {
                     "epoch": self.epoch + 1,
@@ -112,8 +111,13 @@ class Trainer:
                 if stop.asked() and self.epoch < epochs:
                     raise Interrupted(self.folder / "last.pth")
 
-    def train_epoch(self, loader: DataLoader, epochs: int, stop: "StopSignal") -> None:
-        """One pass over the training set, or what is left of it after ``self.step`` batches."""
+    def train_epoch(
+        self, loader: DataLoader, epochs: int, stop: "StopSignal"
+    ) -> tuple[float, float, int]:
+        """One pass over the training set, or what is left of it after ``self.step`` batches.
+
+        Returns mean loss, accuracy and number of the images seen.
+        """
         self.network.train()
         self.preprocess.train()
         batches = loader.batch_sampler
@@ -151,7 +155,7 @@ class Trainer:
             self.step += 1
             self.seconds = time.perf_counter() - started
             bar.update()
-            if self.step % SHOW_EVERY == 0 or self.step == steps:
+            if self.step % SHOW_EVERY == 0:
                 loss_so_far, accuracy, _ = self.read_totals()
                 bar.set_postfix(loss=f"{loss_so_far:.3f}", accuracy=f"{accuracy:.1%}")
                 if is_update and time.perf_counter() - saved > SAVE_EVERY:
@@ -163,6 +167,7 @@ class Trainer:
                 self.save("last.pth")
                 raise Interrupted(self.folder / "last.pth")
         bar.close()
+        return self.read_totals()
 
     def gradients_exchanged(self, is_update: bool):
         """Under torchrun, gradients travel once for each step of the optimizer, not each batch."""
@@ -171,10 +176,9 @@ class Trainer:
 
     def seed_draws(self, step: int) -> None:
         """Make dropout and augmentation of this step a function of seed, step and rank alone."""
-        # Consecutive integers are fine as seeds of Philox (GPU) and Mersenne Twister (CPU).
-        number = (self.seed * 2**32 + step) * world_size() + rank()
-        torch.manual_seed(number % 2**63)
-        self.generator.manual_seed(number % 2**63)
+        number = (self.seed * 2**31 + step) * world_size() + rank()
+        torch.manual_seed(2 * number % 2**63)  # dropout
+        self.generator.manual_seed((2 * number + 1) % 2**63)  # augmentation: another stream
 
     def read_totals(self) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of images so far in this epoch, over all processes.
@@ -184,25 +188,33 @@ class Trainer:
         """
         self.all_totals = sum_over_ranks(self.totals).tolist()
         loss, correct, images = self.all_totals
+        self.check_finite(loss)
+        return loss / images, correct / images, int(images)
+
+    def check_finite(self, loss: float) -> None:
+        """Raise a UsageError with advice if the loss is infinite or not a number."""
         if not math.isfinite(loss):
             raise UsageError(
                 f"the loss became {loss} in epoch {self.epoch + 1}, batch {self.step}: start again "
-                "with a lower --lr, more --warmup-epochs, --batch-norm or --no-amp; the files in "
-                f"{self.folder} are those of the last good epoch"
+                "with a lower --lr, more --warmup-epochs, --batch-norm or --no-amp (what was saved "
+                f"in {self.folder} before is untouched)"
             )
-        return loss / images, correct / images, int(images)
 
     def validate(self, loader: DataLoader) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy of the weights that would be kept as best."""
-        model = self.ema.model if self.ema else self.model
+        """Mean cross-entropy and accuracy of ``judged_model`` over all processes."""
+        model = self.judged_model()
+        share_buffers(model)  # batch statistics differ between processes: the main one's count
         logits, labels = predict(model, loader, self.preprocess, self.amp)
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        correct = (logits.argmax(1) == labels).sum()
-        sums = torch.stack(
-            [loss.double(), correct.double(), labels.new_tensor(len(labels)).double()]
-        )
-        loss, correct, images = sum_over_ranks(sums.to(self.device)).tolist()
+        loss = F.cross_entropy(logits, labels, reduction="sum").item()
+        correct = (logits.argmax(1) == labels).sum().item()
+        sums = torch.tensor([loss, correct, len(labels)], dtype=torch.float64, device=self.device)
+        loss, correct, images = sum_over_ranks(sums).tolist()
+        self.check_finite(loss)
         return loss / images, correct / images
+
+    def judged_model(self) -> nn.Module:
+        """The weights that validation judges and best.pth keeps: the averaged ones if there are."""
+        return self.ema.model if self.ema else self.model
 
     def save(self, name: str) -> None:
         """Write best.pth (for testing) or last.pth (for going on), in the main process alone."""
@@ -212,8 +224,7 @@ class Trainer:
             if name == "last.pth":
                 state |= self.state_dict()
             else:
-                judged = self.ema.model if self.ema else self.model
-                state["state_dict"] = judged.state_dict()
+                state["state_dict"] = self.judged_model().state_dict()
             checkpoint.save(state, self.folder / name)
 
     def state_dict(self) -> dict[str, Any]:
@@ -224,8 +235,7 @@ class Trainer:
             "ema_updates": self.ema.updates if self.ema else 0,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            # The place in the stream of random draws and in the order of the data.
-            "rng": {"seed": self.seed, "epoch": self.epoch, "step": self.step},
+            "step": self.step,  # with "epoch", the place in all random draws and in the data
             "totals": self.all_totals,
             "seconds": self.seconds,
             "history": self.history,
@@ -233,25 +243,21 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a run where ``state_dict`` left it.
-
-        Raises:
-            KeyError: a part is missing, as it is in best.pth.
-        """
+        """Take up a run where ``state_dict`` left it."""
         self.model.load_state_dict(state["state_dict"])
         if self.ema:
             self.ema.model.load_state_dict(state["ema"])
             self.ema.updates = state["ema_updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.seed, self.epoch, self.step = (state["rng"][k] for k in ("seed", "epoch", "step"))
+        self.epoch, self.step = state["epoch"], state["step"]
         self.all_totals, self.seconds = state["totals"], state["seconds"]
         self.history, self.best = state["history"], state["best"]
         if is_main():  # the totals of all processes go on in one
             self.totals.copy_(torch.tensor(self.all_totals, dtype=torch.float64))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def predict(
     model: nn.Module, loader: Iterable, preprocess: nn.Module, amp: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -319,7 +325,6 @@ class StopSignal:
 
 def train_model(
     args: argparse.Namespace,
-    device: torch.device,
     model: nn.Module,
     criterion: nn.Module,
     preprocess: nn.Module,
@@ -340,8 +345,14 @@ def train_model(
     Raises:
         UsageError, Interrupted: as ``Trainer.fit``.
     """
-    model.to(device, memory_format=torch.channels_last)
-    steps = train_loader.batch_sampler.steps // args.accumulate_steps
+    device = next(model.parameters()).device
+    batches = train_loader.batch_sampler
+    if args.batch_norm and batches.batch_size // world_size() < 2:
+        raise UsageError(
+            "batch normalisation needs at least 2 images a batch in each process: "
+            "raise --batch-size (or --limit), or use --no-batch-norm"
+        )
+    steps = batches.steps // args.accumulate_steps
     optimizer = options.build_optimizer(args, model)
     recipe = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
     with tempfile.TemporaryDirectory() as nowhere:
@@ -359,7 +370,12 @@ def train_model(
             seed=args.seed,
         )
         if resumed:
-            trainer.load_state_dict(resumed)
+            try:
+                trainer.load_state_dict(resumed)
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"--resume {args.resume}: the state does not fit: {error}"
+                ) from None
         else:
             options.prepare_folder(trainer.folder)
         if is_main():

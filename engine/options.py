@@ -2,8 +2,10 @@
 
 import argparse
 import math
+import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
         main()
     except Interrupted as stop:
         if distributed.is_main():
-            print(f"interrupted; go on with: python {name} --resume {stop}", file=sys.stderr)
+            path = shlex.quote(str(stop))
+            print(f"interrupted; go on with: python {name} --resume {path}", file=sys.stderr)
         code = 130
     except (UsageError, CheckpointError, OSError, *expected) as error:
         if distributed.is_main():
@@ -62,11 +65,24 @@ def positive(kind: type) -> Callable[[str], Any]:
     return convert
 
 
-def not_negative(text: str) -> float:
-    """An argparse type: a finite number from 0 up."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be 0 or above, got {text}")
+def not_negative(kind: type) -> Callable[[str], Any]:
+    """An argparse type: a finite number of that kind, 0 or above."""
+
+    def convert(text: str) -> Any:
+        value = kind(text)
+        if not 0 <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be 0 or above, got {text}")
+        return value
+
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def seed(text: str) -> int:
+    """An argparse type: 0 to 2**31 - 1, so that seeds made from it fit into 64 bits."""
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**31 - 1}, got {text}")
     return value
 
 
@@ -78,86 +94,77 @@ def fraction(text: str) -> float:
     return value
 
 
-def training_parser(
-    description: str, recipes: dict[str, dict[str, Any]]
-) -> argparse.ArgumentParser:
-    """The options that training has whatever the dataset. Defaults come from the recipes."""
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def training_parser(description: str, models: Sequence[str]) -> argparse.ArgumentParser:
+    """The options that training has whatever the dataset; a recipe gives most of the defaults."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="Defaults depend on the model: --model NAME --help shows those of the other one.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     on_off = argparse.BooleanOptionalAction
-    add("--model", choices=list(recipes), default=next(iter(recipes)), help="the network")
+    schedules = ["onecycle", "cosine", "step", "constant"]
+    add("--model", choices=models, default=models[0], help="the network")
     add("--epochs", type=positive(int), help="passes over the training set")
     add("-b", "--batch-size", type=positive(int), help="images a batch, over all processes")
     add("--accumulate-steps", type=positive(int), help="batches a step of the optimizer")
     add("--image-size", type=positive(int), help="pixels a side that the network sees")
-    add(
-        "--optimizer",
-        choices=["adam", "sgd"],
-        help="adam: decoupled weight decay; sgd: momentum 0.9",
-    )
+    add("--optimizer", choices=["adam", "sgd"], help="adam decays weights decoupled (AdamW)")
     add("--lr", type=positive(float), help="highest learning rate")
-    add("--weight-decay", type=not_negative, help="of weight matrices and kernels")
-    add(
-        "--scheduler",
-        choices=["onecycle", "cosine", "step", "constant"],
-        help="of the learning rate",
-    )
-    add("--warmup-epochs", type=not_negative, help="epochs in which the learning rate rises")
+    add("--weight-decay", type=not_negative(float), help="of weight matrices and kernels")
+    add("--scheduler", choices=schedules, help="of the learning rate")
+    add("--warmup-epochs", type=not_negative(float), help="epochs in which the rate rises")
     add("--label-smoothing", type=fraction, help="share of the target spread over all classes")
     add("--ema-decay", type=fraction, help="of the moving average of the weights; 0: none")
     add("--augment", action=on_off, help="vary the training images")
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
-    add("--amp", action=on_off, help="bfloat16 autocast; on where the hardware has bfloat16")
-    add("--seed", type=int, default=0, help="of initial weights, data order, augmentation, dropout")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("-j", "--workers", type=int, default=0, help="processes that read data; 0: none is needed")
+    add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
+    add("--seed", type=seed, default=0, help="of weights, data order, augmentation and dropout")
+    add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
     add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
-    add("--output-dir", type=Path, help="folder to write to; None: checkpoints/<dataset>_<model>")
-    add("--resume", type=Path, metavar="PATH", help="last.pth of a run to go on with, as it was")
-    add(
-        "--limit",
-        type=positive(int),
-        metavar="N",
-        help="use only N training and N validation images",
-    )
-    add("--dry-run", action=on_off, default=False, help="one batch of everything, nothing kept")
+    add("--output-dir", type=Path, help="folder to write to (default: one in checkpoints/)")
+    add("--resume", type=Path, metavar="PATH", help="last.pth of a run, to go on with it as it was")
+    add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
+    add("--dry-run", action="store_true", help="one batch of everything, nothing kept")
     return parser
 
 
 RUN_FILES = ("best.pth", "last.pth", "log.csv", "curves.png")
 
 # What may change when a run is resumed, since the result does not depend on it.
-FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "output_dir")
+FREE_ON_RESUME = ("resume", "device", "workers", "data_dir")
 
 
 def parse_training(
-    parser: argparse.ArgumentParser,
-    recipes: dict[str, dict[str, Any]],
-    **switches: dict[str, Any],
+    parser: argparse.ArgumentParser, recipe: Callable[[argparse.Namespace], dict[str, Any]]
 ) -> tuple[argparse.Namespace, dict[str, Any] | None]:
-    """The options, over the defaults of the chosen model's recipe; and the checkpoint to resume.
+    """The options, with the recipe's defaults, and the content of the checkpoint to resume.
 
-    A switch such as --sample changes some defaults once more. With --resume, the options are those
-    of the interrupted run.
+    With --resume, the options are those of the interrupted run.
+
+    Args:
+        recipe: the defaults that go with the options given: ``model``, ``sample``,
+            ``batch_norm`` and ``optimizer``, None where not given.
 
     Raises:
         UsageError: an option was given that would make a resumed run another one.
         CheckpointError: the file to resume is none.
     """
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--model", default=next(iter(recipes)))
-    for switch in switches:
-        chosen.add_argument(f"--{switch}", action="store_true")
-    early = chosen.parse_known_args()[0]
-    parser.set_defaults(**recipes.get(early.model, {}))
-    for switch, defaults in switches.items():
-        if getattr(early, switch):
-            parser.set_defaults(**defaults)
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--model", default=parser.get_default("model"))
+    early.add_argument("--sample", action="store_true")
+    early.add_argument("--batch-norm", action=argparse.BooleanOptionalAction)
+    early.add_argument("--optimizer")
+    parser.set_defaults(**recipe(early.parse_known_args()[0]))
     args = parser.parse_args()
     if args.dry_run:
         args.epochs, args.limit = 1, args.batch_size * args.accumulate_steps
@@ -166,20 +173,19 @@ def parse_training(
 
     resumed = checkpoint.load(args.resume)
     if "optimizer" not in resumed:
-        raise UsageError(
-            f"--resume {args.resume}: not the last.pth of a run, which is what it takes"
-        )
+        raise UsageError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
     parser.set_defaults(**dict.fromkeys(vars(args)))
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
-    recipe = resumed["recipe"]
     for name, value in given.items():
-        if name not in FREE_ON_RESUME and recipe.get(name) != value:
+        stored = resumed["recipe"].get(name)
+        if name not in FREE_ON_RESUME and stored != value:
             raise UsageError(
                 f"--{name.replace('_', '-')} {value} does not fit the run in {args.resume}, which "
-                f"has {recipe.get(name)}: leave it out, or start a new run without --resume"
+                f"has {stored}: leave it out, or start a new run without --resume"
             )
-    given.setdefault("output_dir", args.resume.parent)
-    return argparse.Namespace(**{**recipe, "data_dir": None, **given}), resumed
+    args = argparse.Namespace(**{**vars(args), **resumed["recipe"], **given})
+    args.output_dir = args.resume.parent
+    return args, resumed
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -202,26 +208,39 @@ def chosen_checkpoint(path: Path | None) -> Path:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
+    """The device of that name; "auto" is a GPU where there is one.
+
+    Under torchrun, "cuda" is the GPU of this process.
 
     Raises:
         UsageError: there is no such device on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise UsageError(f"--device {name}: not usable here ({reason})") from None
+        usable = device.type == "cpu" or (
+            device.type == "cuda" and device.index < torch.cuda.device_count()
+        )
+    except RuntimeError:
+        usable = False
+    if not usable:
+        raise UsageError(f"--device {name}: this machine has cpu and {gpus()}")
     return device
+
+
+def gpus() -> str:
+    """The machine's GPUs, for a message."""
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return " and ".join(names) or "no GPU that torch can use"
 
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     # Without AVX512-BF16 or AMX, bfloat16 is emulated, and slower.
     return any(
         getattr(torch.cpu, f"_is_{name}_supported", lambda: False)()
@@ -247,16 +266,21 @@ def prepare_folder(folder: Path) -> None:
 
 
 def build_model(
-    create: Callable[..., nn.Module], name: str, model_args: dict[str, Any]
+    create: Callable[..., nn.Module],
+    name: str,
+    model_args: dict[str, Any],
+    device: torch.device,
 ) -> nn.Module:
-    """``create(name, **model_args)``; a network that cannot be built is the user's to mend.
+    """``create(name, **model_args)`` on the device, channels last.
+
+    Channels last is the layout in which oneDNN (CPU) and cuDNN (GPU) convolve fastest.
 
     Raises:
-        UsageError: with the reason that the model gives.
+        UsageError: the network cannot be built so; with the reason that it gives.
     """
     try:
-        return create(name, **model_args)
-    except ValueError as error:
+        return create(name, **model_args).to(device, memory_format=torch.channels_last)
+    except (ValueError, TypeError) as error:
         raise UsageError(error) from None
 
 
@@ -278,7 +302,7 @@ def build_scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """--scheduler over the whole run, to be stepped once for each step of the optimizer."""
     schedulers = torch.optim.lr_scheduler
-    total = max(2, args.epochs * steps_per_epoch)
+    total = max(2, args.epochs * steps_per_epoch)  # OneCycleLR takes no single step
     warmup = min(round(args.warmup_epochs * steps_per_epoch), total // 2)
     if args.scheduler == "onecycle":
         # From lr / 25 up to lr, then down to almost nothing; the momentum moves against it.

@@ -43,7 +43,7 @@ def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
     figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     style = {"marker": "o", "markersize": 3}
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-        axes.plot(frame.epoch, frame[f"train_{name}"], label="training", **style)
+        axes.plot(frame.epoch, frame[f"train_{name}"], label="training (augmented images)", **style)
         axes.plot(frame.epoch, frame[f"val_{name}"], label="validation", **style)
         axes.set_title(name)
         axes.legend()
@@ -162,7 +162,7 @@ def draw_predictions(photos: list, rows: list[list[tuple[str, float]]], path: Pa
         len(photos), 2, figsize=(7, 2.2 * len(photos)), layout="constrained", squeeze=False
     )
     for (left, right), photo, row in zip(grid, photos, rows, strict=True):
-        left.imshow(photo, cmap="gray")
+        left.imshow(photo, cmap="gray", vmin=0, vmax=255)
         left.set_axis_off()
         names, values = zip(*reversed(row), strict=True)
         bars = right.barh(names, values)
@@ -176,7 +176,9 @@ def draw_predictions(photos: list, rows: list[list[tuple[str, float]]], path: Pa
 
 def show_image(axes, image: np.ndarray) -> None:
     """Draw a uint8 C x H x W image, grey or RGB."""
-    axes.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray")
+    axes.imshow(
+        image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255
+    )
 
 
 def pyplot():

@@ -28,7 +28,7 @@ INCEPTION = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 AUX_WEIGHT = 0.3  # Section 5: "their losses are weighted by 0.3"
-AUX_MIN_SIZE = 80  # pixels: from here on the map of 4a and 4d is at least the 5x5 that heads pool
+AUX_MIN_SIZE = 80  # pixels: 16 for each cell of the 5x5 window that the heads pool
 
 
 class Outputs(NamedTuple):
@@ -76,8 +76,8 @@ class GoogLeNet(nn.Module):
             aux_heads = image_size >= AUX_MIN_SIZE
         if aux_heads and image_size < AUX_MIN_SIZE:
             raise ValueError(
-                f"the auxiliary heads pool 5x5 windows, which the map of a {image_size} px image "
-                f"does not have: use image_size >= {AUX_MIN_SIZE} or aux_heads=False"
+                f"the map of a {image_size} px image is too small for the 5x5 pooling of the "
+                f"auxiliary heads: use image_size >= {AUX_MIN_SIZE} or aux_heads=False"
             )
         if torchvision_compatible and not batch_norm:
             raise ValueError("torchvision's GoogLeNet is batch-normalised: use batch_norm=True")

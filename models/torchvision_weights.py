@@ -95,10 +95,10 @@ def load_imagenet(name: str, model: nn.Module) -> list[str]:
 
     Args:
         name: "vgg16" or "googlenet".
-        model: for "googlenet", one that is torchvision_compatible. Its classifier keeps its
-            initial weights where the number of classes is another, as does VGG16's first fully
-            connected layer at another size; a first convolution of one channel gets the sum of the
-            three.
+        model: for "googlenet", one with batch_norm and torchvision_compatible. Its classifier
+            keeps its initial weights where the number of classes is another, as does VGG16's first
+            fully connected layer at another size; a first convolution of one channel gets the sum
+            of the three.
 
     Returns:
         The names of the tensors that were not taken.

@@ -135,8 +135,10 @@ def test_predict_prints_an_aligned_table(run, trained, items):
     lines = run(predict, items, "--checkpoint", trained).splitlines()
     assert len(lines) == 10
     assert all(line.count("%") == 3 for line in lines)
-    first = {line.index("  ", len(str(items))) for line in lines if "deeper" not in line}
-    assert len({line[: max(first)].rstrip() for line in lines}) == 10
+    width = len(str(items / "deeper ü" / "nine.png"))
+    for line in lines:
+        assert line[:width].rstrip().lower().endswith(".png")
+        assert line[width : width + 2] == "  " and line[width + 2] != " "
 
 
 def test_predict_draws_a_figure(run, trained, items):
@@ -216,7 +218,8 @@ def bad_files() -> dict[str, bytes]:
         "malicious": buffer.getvalue(),
         "malicious pickle": pickle.dumps(Malicious()),
         "empty": b"",
-        "text": b"<!DOCTYPE html>",
+        "html": b"<!DOCTYPE html>",
+        "text": b"a line of text",
         "zip": zipped.getvalue(),
         "cut off": buffer.getvalue()[:-100],
         "foreign": foreign.getvalue(),
