@@ -6,6 +6,7 @@ python -m data.fashionmnist     # make data/sample/ again from the full set
 import gzip
 import hashlib
 import os
+import sys
 import tempfile
 import zlib
 from http.client import HTTPException
@@ -178,4 +179,8 @@ def write_sample(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_sample(find(), SAMPLE)
+    try:
+        write_sample(find(), SAMPLE)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
