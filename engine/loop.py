@@ -157,7 +157,9 @@ class Trainer:
             bar.update()
             if self.step % SHOW_EVERY == 0:
                 loss_so_far, accuracy, _ = self.read_totals()
-                bar.set_postfix(loss=f"{loss_so_far:.3f}", accuracy=f"{accuracy:.1%}")
+                bar.set_postfix(
+                    loss=f"{loss_so_far:.3f}", accuracy=f"{accuracy:.1%}", refresh=False
+                )
                 if is_update and time.perf_counter() - saved > SAVE_EVERY:
                     self.save("last.pth")
                     saved = time.perf_counter()

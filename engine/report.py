@@ -59,7 +59,6 @@ def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     rate.plot(frame.epoch, frame.lr, color="tab:green", **style)
     rate.set_title("learning rate at the end of the epoch")
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
