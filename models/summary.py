@@ -20,9 +20,9 @@ class Row(NamedTuple):
 def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
     """Measure each row by one forward pass of one image, with hooks.
 
-    The model is left in evaluation mode. A multiply-accumulate (MAC) is one use of one weight, the "ops" of GoogLeNet's Table 1; biases,
-    pooling and normalisation are not counted. ``model`` is best built on the meta device, where a
-    forward pass computes shapes alone.
+    A multiply-accumulate (MAC) is one use of one weight, the "ops" of GoogLeNet's Table 1; biases,
+    pooling and normalisation are not counted. ``model`` is left in evaluation mode; it is best
+    built on the meta device, where a forward pass computes shapes alone.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     macs: dict[str, int] = {}
