@@ -29,8 +29,8 @@ COMMON = {
     "scheduler": "onecycle",  # a high rate midway, almost none at the end: best in few epochs
     "weight_decay": 0.02,  # decoupled, so it may be larger than SGD's 5e-4 of the papers
     "label_smoothing": 0.05,  # some labels are arguable: shirts, coats, pullovers
-    "ema_decay": 0.999,  # over the last 1000 steps; validates higher than the last weights do
-    "augment": True,  # without it the training set is known by heart after 8 epochs
+    "ema_decay": 0.999,  # over the last 1000 steps, as GoogLeNet's own Polyak averaging
+    "augment": True,  # against learning the training images by heart
     "batch_norm": True,  # bears higher learning rates than the networks as published
     "batch_size": 128,  # more is no faster on a CPU
     "accumulate_steps": 1,
@@ -54,7 +54,7 @@ RECIPES = {
         "dropout": 0.5,  # the paper's
     },
 }
-# The networks as published diverge, or never leave a loss of ln 10, at rates much above these.
+# Without batch-norm a high rate can diverge, or leave the loss at ln 10, hence the lower ones.
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make 42 batches of 128, too few steps for an epoch: half the batch makes 85.
