@@ -35,6 +35,7 @@ def main() -> None:
     saved = checkpoint.load(path)
 
     # Every photo becomes what the validation images were: uint8, of their stored size.
+    shape = saved["channels"], saved["source_size"], saved["fit"]
     files, arrays, problems = [], [], []
     found = []
     for named in args.photos:
@@ -44,7 +45,7 @@ def main() -> None:
             problems.append((named, str(error)))
     for file in tqdm(found, desc="reading", unit="photo", leave=False, disable=len(found) < 20):
         try:
-            arrays.append(read_photo(file, saved["channels"], saved["source_size"], args.invert))
+            arrays.append(read_photo(file, *shape, args.invert))
             files.append(file)
         except DataError as error:
             problems.append((file, str(error)))

@@ -123,6 +123,7 @@ def main() -> None:
         "classes": list(fashionmnist.CLASSES),
         "image_size": args.image_size,
         "source_size": fashionmnist.SIZE,
+        "fit": "pad",  # as FashionMNIST's makers did
         "mean": list(fashionmnist.MEAN),
         "std": list(fashionmnist.STD),
         "channels": 1,

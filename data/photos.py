@@ -72,10 +72,11 @@ def open_photo(path: Path, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def read_photo(path: Path, channels: int, size: int, invert: bool = False) -> np.ndarray:
-    """A photo as uint8, channels x size x size, its shape kept by black bars.
+def read_photo(path: Path, channels: int, size: int, fit: str, invert: bool = False) -> np.ndarray:
+    """A photo as uint8, channels x size x size.
 
     Args:
+        fit: how an oblong photo becomes square: "pad" adds black bars, "squash" changes its shape.
         invert: swap dark and light first, for dark things on a light ground where the network
             knows light ones on black.
 
@@ -85,5 +86,8 @@ def read_photo(path: Path, channels: int, size: int, invert: bool = False) -> np
     image = open_photo(path, channels)
     if invert:
         image = ImageOps.invert(image)
-    image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
+    if fit == "pad":
+        image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
+    else:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)

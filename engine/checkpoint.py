@@ -21,6 +21,7 @@ KEYS = (
     "classes",
     "image_size",
     "source_size",
+    "fit",
     "mean",
     "std",
     "channels",

@@ -347,6 +347,7 @@ def train_model(
     Raises:
         UsageError, Interrupted: as ``Trainer.fit``.
     """
+    options.keep_freed_memory()
     device = next(model.parameters()).device
     batches = train_loader.batch_sampler
     if args.batch_norm and batches.batch_size // world_size() < 2:

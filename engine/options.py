@@ -1,6 +1,7 @@
 """The command line of the scripts, and what its options build."""
 
 import argparse
+import ctypes
 import math
 import os
 import shlex
@@ -246,6 +247,18 @@ def has_bfloat16(device: torch.device) -> bool:
         getattr(torch.cpu, f"_is_{name}_supported", lambda: False)()
         for name in ("avx512_bf16", "amx_tile")
     )
+
+
+def keep_freed_memory() -> None:
+    """Make Linux's malloc keep the large blocks that each training step frees and takes again.
+
+    By default it returns them to the system, and each step waits for the kernel to clear them
+    anew: 3,000 page faults and up to a tenth of the time of a GoogLeNet step on a CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:  # glibc has it, musl has not
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free memory at the top of the heap to keep
+        mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own, unmapped when freed
 
 
 def prepare_folder(folder: Path) -> None:

@@ -296,22 +296,24 @@ def test_photo_is_upright_and_keeps_its_shape(tmp_path):
     exif[0x0112] = 6  # the camera was turned: the first row is the right side, from the top
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert photos.open_photo(tmp_path / "turned.jpg", 1).size == (40, 60)
-    array = photos.read_photo(tmp_path / "turned.jpg", 1, 30)
+    array = photos.read_photo(tmp_path / "turned.jpg", 1, 30, "pad")
     assert array.shape == (1, 30, 30) and array.dtype == np.uint8
     assert array[0, 3, 15] < 40 and array[0, -3, 15] > 215  # left to right became top to bottom
     assert not array[0, :, :5].any() and not array[0, :, 25:].any()  # bars left and right
+    squashed = photos.read_photo(tmp_path / "turned.jpg", 1, 30, "squash")
+    assert squashed[0, -3].min() > 215 and squashed[0, 3].max() < 40  # from edge to edge
 
 
 def test_transparency_is_over_white_and_invert_swaps(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert photos.read_photo(tmp_path / "clear.png", 1, 4).min() == 255
-    assert photos.read_photo(tmp_path / "clear.png", 1, 4, invert=True).max() == 0
+    assert photos.read_photo(tmp_path / "clear.png", 1, 4, "pad").min() == 255
+    assert photos.read_photo(tmp_path / "clear.png", 1, 4, "pad", invert=True).max() == 0
 
 
 def test_stored_size_is_passed_through(tmp_path, sample):
     image = sample[1].images[7]
     Image.fromarray(image[0]).save(tmp_path / "item.png")
-    assert np.array_equal(photos.read_photo(tmp_path / "item.png", 1, 28), image)
+    assert np.array_equal(photos.read_photo(tmp_path / "item.png", 1, 28, "pad"), image)
 
 
 def test_unreadable_photo_is_named(tmp_path):

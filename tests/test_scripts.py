@@ -37,6 +37,7 @@ def trained(tmp_path_factory):
         "classes": list(CLASSES),
         "image_size": 32,
         "source_size": 28,
+        "fit": "pad",
         "mean": [0.286],
         "std": [0.353],
         "channels": 1,
