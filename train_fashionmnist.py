@@ -38,12 +38,12 @@ COMMON = {
 RECIPES = {
     "googlenet": COMMON
     | {
-        # Of 48, 56 and 64 px the best validation accuracy for the same work (docs/results.md).
-        "image_size": 48,
-        "lr": 3e-3,
-        "epochs": 20,
-        "warmup_epochs": 5,
-        "dropout": 0.4,  # the paper's
+        "image_size": 64,  # nearly a point above 48 px in as many epochs (docs/results.md)
+        "batch_size": 64,  # half a point above 128 in as many epochs, and hardly slower
+        "lr": 4e-3,
+        "epochs": 12,  # 40 minutes on two cores
+        "warmup_epochs": 3,
+        "dropout": 0.1,  # the paper's 0.4 is for a hundred epochs: here the network underfits
     },
     "vgg16": COMMON
     | {
@@ -58,10 +58,10 @@ RECIPES = {
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make 42 batches of 128, too few steps for an epoch: half the batch makes 85.
-SAMPLE = {"batch_size": 64, "epochs": 9, "warmup_epochs": 2}
+SAMPLE = {"batch_size": 64, "epochs": 8, "warmup_epochs": 2}
 # Clothes have no left and right. Two of 28 pixels is how far they stray from the centre. Erasing
-# (a quarter of the images) keeps the network from learning single images by heart.
-AUGMENT = {"flip": True, "shift": 2, "erase": 0.25}
+# (a tenth of the images) keeps the network from learning single images by heart.
+AUGMENT = {"flip": True, "shift": 2, "erase": 0.1}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
