@@ -55,7 +55,8 @@ def main() -> None:
         photos = ImageSet(np.stack(arrays), np.zeros(len(files), np.int64), saved["classes"])
         model = options.build_model(create_model, saved["model"], saved["model_args"], device)
         checkpoint.load_weights(model, saved, path)
-        preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
+        preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"], saved["flip"])
+        preprocess.to(device)
         logits, _ = predict(model, eval_loader(photos, 32), preprocess)
         probabilities, indices = logits.softmax(1).topk(min(args.top_k, len(photos.classes)))
         for values, chosen in zip(probabilities.tolist(), indices.tolist(), strict=True):

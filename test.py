@@ -8,13 +8,14 @@ checkpoint, with confusion matrix (PNG and CSV) and the most confident mistakes 
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data import fashionmnist
+from data import fashionmnist, folders
 from data.augment import Preprocess
 from data.images import DataError, ImageSet, eval_loader
 from engine import checkpoint, options, report
@@ -38,7 +39,8 @@ def main() -> None:
     images = open_test_set(saved, args)
     model = options.build_model(create_model, saved["model"], saved["model_args"], device)
     checkpoint.load_weights(model, saved, path)
-    preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"]).to(device)
+    preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"], saved["flip"])
+    preprocess.to(device)
     batches = tqdm(eval_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
     logits, labels = predict(model, batches, preprocess)
 
@@ -72,9 +74,24 @@ def main() -> None:
 
 def open_test_set(saved: dict, args: argparse.Namespace) -> ImageSet:
     """The test set of the data that the checkpoint was trained on."""
-    if saved["dataset"] != "fashionmnist":
-        raise DataError(f"{args.checkpoint}: no test set is known for {saved['dataset']!r}")
-    return fashionmnist.load_test(fashionmnist.find(args.data_dir, args.sample), args.sample)
+    if saved["dataset"] == "fashionmnist":
+        return fashionmnist.load_test(fashionmnist.find(args.data_dir, args.sample), args.sample)
+    if args.sample:
+        raise DataError(f"--sample: {args.checkpoint} was not trained on FashionMNIST")
+    folder = args.data_dir or Path(saved["recipe"].get("data_dir", "data/catsdogs"))
+    images = folders.load_split(folder, "test", saved["source_size"])
+    if list(images.classes) != saved["classes"]:
+        raise DataError(
+            f"{folder}: has the classes {', '.join(images.classes)}, and {args.checkpoint} knows "
+            f"{', '.join(saved['classes'])}"
+        )
+    if folders.dataset_name(folder) != saved["dataset"]:
+        print(
+            f"note: {folder} is not the split that {args.checkpoint} was trained on; some of its "
+            "test photos may have been training photos",
+            file=sys.stderr,
+        )
+    return images
 
 
 if __name__ == "__main__":

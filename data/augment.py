@@ -11,15 +11,19 @@ from torch import nn
 
 
 class Preprocess(nn.Module):
-    """uint8 N x C x H x W to float N x C x image_size x image_size, normalised.
+    """uint8 N x C x S x S to float N x C x image_size x image_size, normalised.
 
     Augmentation is applied in training mode only. Each image draws its own.
 
     Args:
         mean, std: of each channel, for pixels between 0 and 1.
         image_size: pixels a side that the network takes; images are resized bilinearly.
-        flip: mirror left and right with probability one half.
+        flip: mirror left and right with probability one half. (In evaluation it is for the caller
+            to judge an image from both sides, see ``engine.loop.predict``.)
         shift: move by up to this many pixels of the stored image, up to all four sides.
+        crop: smallest share of the area that is cut out and resized; 1 to keep it whole
+            (GoogLeNet, Section 6: from 8 % to all, aspect ratio 3/4 to 4/3).
+        jitter: brightness, contrast and saturation are multiplied by 1 - jitter … 1 + jitter.
         erase: probability of blanking a rectangle (random erasing, Zhong et al. 2017).
     """
 
@@ -30,13 +34,16 @@ class Preprocess(nn.Module):
         image_size: int,
         flip: bool = False,
         shift: int = 0,
+        crop: float = 1.0,
+        jitter: float = 0.0,
         erase: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
         self.image_size = image_size
-        self.flip, self.shift, self.erase = flip, shift, erase
+        self.flip, self.shift, self.crop = flip, shift, crop
+        self.jitter, self.erase = jitter, erase
 
     def forward(
         self, images: torch.Tensor, generator: torch.Generator | None = None
@@ -48,10 +55,15 @@ class Preprocess(nn.Module):
                 images = random_flip(images, generator)
             if self.shift:
                 images = random_shift(images, self.shift, generator)
-        x = (images.float() - self.mean) / self.std
-        if x.shape[-2:] != (self.image_size, self.image_size):
+        x = images.float()
+        if self.training and self.crop < 1:
+            x = random_resized_crop(x, self.image_size, self.crop, generator)
+        elif x.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             x = F.interpolate(x, size, mode="bilinear", antialias=True)
+        if self.training and self.jitter:
+            x = colour_jitter(x, self.jitter, generator)
+        x = (x - self.mean) / self.std
         if self.training and self.erase:
             x = random_erase(x, self.erase, generator)
         return x
@@ -76,6 +88,56 @@ def random_shift(
     index = torch.arange(count, device=device)[:, None, None]
     # Indices on both sides of the channels put those last: N x H x W x C.
     return padded[index, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def random_resized_crop(
+    x: torch.Tensor,
+    size: int,
+    smallest: float,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Cut a rectangle out of each image and resize it to size x size, bilinearly, antialiased.
+
+    Area ``smallest`` to all of the image, aspect ratio 3/4 to 4/3 (GoogLeNet, Section 6).
+    """
+    count, _, height, width = x.shape
+    draws = torch.rand(4, count, device=x.device, generator=generator)
+    area = smallest + (1 - smallest) * draws[0]
+    aspect = (4 / 3) ** (2 * draws[1] - 1)
+    box_height = (area * aspect).sqrt().clamp(max=1) * height
+    box_width = (area / aspect).sqrt().clamp(max=1) * width
+    rows = resampling(draws[2] * (height - box_height), box_height, height, size)
+    columns = resampling(draws[3] * (width - box_width), box_width, width, size)
+    # One product resizes along the height, the other along the width: N x C x size x size.
+    return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
+
+
+def resampling(start: torch.Tensor, length: torch.Tensor, source: int, size: int) -> torch.Tensor:
+    """The matrices, N x size x source, that resize ``length`` pixels from ``start`` on to ``size``.
+
+    Each row holds the weights of one new pixel: a triangle about its centre, as wide as a new
+    pixel or an old one, whichever is the wider. It is the filter of ``F.interpolate`` (bilinear,
+    antialias) and Pillow, so that what is seen in training and in validation is equally sharp.
+    """
+    scale = (length / size)[:, None, None]  # old pixels a new one
+    new = torch.arange(size, device=start.device)[None, :, None] + 0.5
+    old = torch.arange(source, device=start.device) + 0.5
+    distance = (old - (start[:, None, None] + new * scale)).abs() / scale.clamp(min=1)
+    weights = (1 - distance).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)
+
+
+def colour_jitter(
+    x: torch.Tensor, strength: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Vary brightness, contrast and saturation of each image by up to ``strength``; 0 … 255."""
+    draws = torch.rand(3, len(x), 1, 1, 1, device=x.device, generator=generator)
+    brightness, contrast, saturation = 1 + strength * (2 * draws - 1)
+    x = (x * brightness).clamp(0, 255)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (mean + contrast * (x - mean)).clamp(0, 255)
+    grey = x.mean(1, keepdim=True)
+    return (grey + saturation * (x - grey)).clamp(0, 255)
 
 
 def random_erase(

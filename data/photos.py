@@ -1,12 +1,17 @@
 """Photos from files, as uint8 arrays."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.images import DataError
+
+# Pillow refuses twice the pixels that it warns of, 89 million; the warning is no news to the user.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 # Endings by which a folder's photos are told from its other files; a named file may have any.
 SUFFIXES = {
@@ -39,6 +44,30 @@ def photos_at(path: Path) -> list[Path]:
     return photos
 
 
+def decode(file: Path | BinaryIO) -> Image.Image:
+    """Decode a photo in full (of an animation the first picture), upright, in its own mode.
+
+    Raises:
+        DataError: with the reason alone, where it cannot be decoded.
+    """
+    try:
+        with Image.open(file) as image:
+            image.load()
+            with suppress(Exception):  # a broken note on how the camera was held spoils no photo
+                image = ImageOps.exif_transpose(image)
+            return image
+    except Image.DecompressionBombError:
+        raise DataError("too many pixels to decode safely") from None
+    except Exception as error:  # Pillow's plugins meet broken files with many kinds of exception
+        if getattr(error, "strerror", None):
+            reason = error.strerror  # the file could not be opened
+        elif isinstance(error, UnidentifiedImageError):
+            reason = "not an image that Pillow can read"
+        else:
+            reason = "damaged or cut off"
+        raise DataError(reason) from None
+
+
 def open_photo(path: Path, channels: int) -> Image.Image:
     """Decode a photo in full: upright, 8 bits a channel, transparency over white.
 
@@ -49,16 +78,13 @@ def open_photo(path: Path, channels: int) -> Image.Image:
         DataError: Pillow cannot read the file.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                image = ImageOps.exif_transpose(image)
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: too many pixels to decode safely") from None
-    except Exception as error:  # Pillow's plugins meet broken files with many kinds of exception
-        reason = getattr(error, "strerror", None) or "not an image that Pillow can read, or cut off"
-        raise DataError(f"{path}: {reason}") from None
+        return to_channels(decode(path), channels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """The image in 8 bits a channel, grey or RGB, transparency over white."""
     if image.mode.startswith("I") or image.mode == "F":
         pixels = np.asarray(image).astype(np.float64)
         if image.mode.startswith("I;16"):
@@ -86,6 +112,11 @@ def read_photo(path: Path, channels: int, size: int, fit: str, invert: bool = Fa
     image = open_photo(path, channels)
     if invert:
         image = ImageOps.invert(image)
+    return to_square(image, size, fit)
+
+
+def to_square(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """A grey or RGB image as uint8, channels x size x size; ``fit`` as ``read_photo`` takes it."""
     if fit == "pad":
         image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
     else:

@@ -24,6 +24,7 @@ KEYS = (
     "fit",
     "mean",
     "std",
+    "flip",
     "channels",
     "epoch",
     "metrics",

@@ -118,7 +118,7 @@ class Trainer:
 
         Returns mean loss, accuracy and number of the images seen.
         """
-        self.network.train()
+        train_mode(self.network)
         self.preprocess.train()
         batches = loader.batch_sampler
         batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
@@ -137,9 +137,10 @@ class Trainer:
             labels = labels.to(self.device, non_blocking=True)
             is_update = (self.step + 1) % self.accumulate_steps == 0
 
+            x = self.preprocess(images, self.generator)
             with self.gradients_exchanged(is_update):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                    outputs = self.network(self.preprocess(images, self.generator))
+                    outputs = self.network(x)
                     loss, logits = self.criterion(outputs, labels)
                 (loss / self.accumulate_steps).backward()
             if is_update:
@@ -263,17 +264,32 @@ class Trainer:
 def predict(
     model: nn.Module, loader: Iterable, preprocess: nn.Module, amp: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (float32, N x classes) and labels (N) of every batch, on the CPU."""
+    """Logits (float32, N x classes) and labels (N) of every batch, on the CPU.
+
+    Where ``preprocess.flip`` says that mirrored images are as good, the class probabilities of each
+    image and its mirror image are averaged (VGG, Section 3.2), and the logits are of the average.
+    """
     model.eval()
     preprocess.eval()
     device = next(model.parameters()).device
     logits, labels = [], []
     for images, batch_labels in loader:
+        x = preprocess(images.to(device, non_blocking=True))
+        views = [x, x.flip(3)] if preprocess.flip else [x]
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            outputs = model(preprocess(images.to(device, non_blocking=True)))
-        logits.append(outputs.float().cpu())
+            outputs = torch.stack([model(view) for view in views]).float()
+        logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
         labels.append(batch_labels)
     return torch.cat(logits), torch.cat(labels)
+
+
+def train_mode(network: nn.Module) -> None:
+    """Training mode, save for what is frozen: its batch-norm statistics stay as they are, too."""
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
 
 
 class MovingAverage:

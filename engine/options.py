@@ -5,6 +5,7 @@ import ctypes
 import math
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     """
     name = Path(sys.argv[0]).name
     code = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that this, too, tidies up
     try:
         main()
     except Interrupted as stop:
@@ -146,7 +148,9 @@ FREE_ON_RESUME = ("resume", "device", "workers", "data_dir")
 
 
 def parse_training(
-    parser: argparse.ArgumentParser, recipe: Callable[[argparse.Namespace], dict[str, Any]]
+    parser: argparse.ArgumentParser,
+    recipe: Callable[[argparse.Namespace], dict[str, Any]],
+    dataset: str,
 ) -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The options, with the recipe's defaults, and the content of the checkpoint to resume.
 
@@ -154,7 +158,8 @@ def parse_training(
 
     Args:
         recipe: the defaults that go with the options given: ``model``, ``sample``,
-            ``batch_norm`` and ``optimizer``, None where not given.
+            ``batch_norm``, ``optimizer``, ``init`` and ``freeze_features``, None where not given.
+        dataset: how the name of the data begins in checkpoints that may be resumed.
 
     Raises:
         UsageError: an option was given that would make a resumed run another one.
@@ -165,6 +170,8 @@ def parse_training(
     early.add_argument("--sample", action="store_true")
     early.add_argument("--batch-norm", action=argparse.BooleanOptionalAction)
     early.add_argument("--optimizer")
+    early.add_argument("--init")
+    early.add_argument("--freeze-features", action="store_true")
     parser.set_defaults(**recipe(early.parse_known_args()[0]))
     args = parser.parse_args()
     if args.dry_run:
@@ -175,6 +182,8 @@ def parse_training(
     resumed = checkpoint.load(args.resume)
     if "optimizer" not in resumed:
         raise UsageError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
+    if not resumed["dataset"].startswith(dataset):
+        raise UsageError(f"--resume {args.resume}: is a run of another script, on other data")
     parser.set_defaults(**dict.fromkeys(vars(args)))
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():
@@ -299,8 +308,9 @@ def build_model(
 
 def build_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.Optimizer:
     """--optimizer over the model's parameters; biases and batch-norm's vectors do not decay."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() > 1]
+    vectors = [p for p in trained if p.dim() <= 1]
     groups = [
         {"params": matrices, "weight_decay": args.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -315,7 +325,7 @@ def build_scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """--scheduler over the whole run, to be stepped once for each step of the optimizer."""
     schedulers = torch.optim.lr_scheduler
-    total = max(2, args.epochs * steps_per_epoch)  # OneCycleLR takes no single step
+    total = max(3, args.epochs * steps_per_epoch)  # OneCycleLR takes no fewer
     warmup = min(round(args.warmup_epochs * steps_per_epoch), total // 2)
     if args.scheduler == "onecycle":
         # From lr / 25 up to lr, then down to almost nothing; the momentum moves against it.

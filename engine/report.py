@@ -56,6 +56,7 @@ def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
         ha="right",
         arrowprops={"arrowstyle": "-"},
     )
+    accuracy.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole per cents
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     rate.plot(frame.epoch, frame.lr, color="tab:green", **style)
     rate.set_title("learning rate at the end of the epoch")

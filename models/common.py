@@ -30,6 +30,12 @@ def check_input(x: torch.Tensor, in_channels: int, image_size: int) -> None:
         raise ValueError(f"expected an input of {wanted}, got {' x '.join(map(str, x.shape))}")
 
 
+def freeze_features(network: nn.Module) -> None:
+    """Leave only the fully connected layers at the end to be trained."""
+    for name, child in network.named_children():
+        child.requires_grad_(name in ("classifier", "linear"))  # VGG16's and GoogLeNet's
+
+
 def transfer(state_dict: dict[str, torch.Tensor], model: nn.Module) -> list[str]:
     """Put the tensors that fit into the model, in place; return the names of those that do not.
 

@@ -37,3 +37,18 @@ def script():
         return done
 
     return run
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a script's main in this process: run(module, *arguments) -> what it printed, out and err.
+
+    Faster than ``script``, and tests can reach inside.
+    """
+
+    def call(module, *arguments: object):
+        monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
+        module.main()
+        return capsys.readouterr()
+
+    return call

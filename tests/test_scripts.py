@@ -40,6 +40,7 @@ def trained(tmp_path_factory):
         "fit": "pad",
         "mean": [0.286],
         "std": [0.353],
+        "flip": True,
         "channels": 1,
         "epoch": 1,
         "metrics": {},
@@ -49,23 +50,11 @@ def trained(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a script's main in this process; returns what it printed."""
-
-    def call(module, *arguments):
-        monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
-        module.main()
-        return capsys.readouterr().out
-
-    return call
-
-
 # ---------------------------------------------------------------- test.py
 
 
 def test_test_writes_what_it_prints(run, trained, tmp_path):
-    out = run(test_script, "--checkpoint", trained, "--sample", "--output-dir", tmp_path)
+    out = run(test_script, "--checkpoint", trained, "--sample", "--output-dir", tmp_path).out
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert f"accuracy {summary['accuracy']:.2%}" in out
     confusion = pd.read_csv(tmp_path / "confusion_matrix.csv", index_col=0)
@@ -117,14 +106,14 @@ def items(tmp_path):
 
 def test_predict_equals_validation(run, trained, items):
     """One file goes the way of the test set: the same logits, whichever way it is read."""
-    out = run(predict, items, "--checkpoint", trained, "--json", "--top-k", "10")
+    out = run(predict, items, "--checkpoint", trained, "--json", "--top-k", "10").out
     answers = {entry["file"]: entry["predictions"] for entry in json.loads(out)}
     assert len(answers) == 10
     saved = checkpoint.load(trained)
     model = create_model("googlenet", **saved["model_args"])
     checkpoint.load_weights(model, saved, trained)
     images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True).first(10)
-    preprocess = Preprocess(saved["mean"], saved["std"], 32)
+    preprocess = Preprocess(saved["mean"], saved["std"], 32, flip=True)
     logits, _ = loop.predict(model, eval_loader(images, 3), preprocess)
     for index in range(8):
         chances = {p["class"]: p["probability"] for p in answers[str(items / f"{index}.png")]}
@@ -132,8 +121,22 @@ def test_predict_equals_validation(run, trained, items):
         assert chances == pytest.approx(expected, rel=1e-4)
 
 
+def test_an_image_is_judged_from_both_sides():
+    """VGG, Section 3.2: the average of the probabilities of the image and its mirror image."""
+    torch.manual_seed(0)
+    model = create_model("googlenet", in_channels=1, num_classes=10, image_size=32, batch_norm=True)
+    images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True).first(4)
+    preprocess = Preprocess((0.3,), (0.3,), 32, flip=True).eval()
+    logits, _ = loop.predict(model, eval_loader(images, 4), preprocess)
+    with torch.no_grad():
+        x = preprocess(torch.from_numpy(images.images[:]))
+        expected = (model(x).softmax(1) + model(x.flip(3)).softmax(1)) / 2
+        assert not torch.allclose(model(x).softmax(1), expected, atol=1e-4)
+    assert torch.allclose(logits.softmax(1), expected, atol=1e-6)
+
+
 def test_predict_prints_an_aligned_table(run, trained, items):
-    lines = run(predict, items, "--checkpoint", trained).splitlines()
+    lines = run(predict, items, "--checkpoint", trained).out.splitlines()
     assert len(lines) == 10
     assert all(line.count("%") == 3 for line in lines)
     width = len(str(items / "deeper ü" / "nine.png"))
@@ -277,6 +280,6 @@ SHIPPED = sorted(
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_checkpoint_holds_its_figure_on_the_sample(run, path, tmp_path):
-    out = run(test_script, "--checkpoint", path, "--sample", "--output-dir", tmp_path)
+    out = run(test_script, "--checkpoint", path, "--sample", "--output-dir", tmp_path).out
     assert json.loads((tmp_path / "summary.json").read_text())["accuracy"] > 0.93, out
     assert path.stat().st_size < 15e6

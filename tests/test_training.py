@@ -199,13 +199,13 @@ def test_two_processes_equal_one(script, tmp_path):
         "0",
         "--no-batch-norm",
     ]
-    arguments += ["--no-amp", "--optimizer", "sgd", "--lr", "0.02", "--output-dir"]
+    arguments += ["--no-amp", "--optimizer", "sgd", "--lr", "0.005", "--output-dir"]
     script(*arguments, tmp_path / "one")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     script(*torchrun, *arguments, tmp_path / "two")
     one, two = (checkpoint.load(tmp_path / name / "last.pth") for name in ("one", "two"))
     for name, tensor in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
         for rows in zip(one["history"], two["history"], strict=True):
             assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-3), name
@@ -218,7 +218,7 @@ def test_accumulated_batches_equal_a_large_one(train):
     half = (*SMALL, "-b", "16", "--accumulate-steps", "2")
     two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
     for name, tensor in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_plain_vgg16_leaves_the_plateau(train):

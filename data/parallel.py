@@ -1,0 +1,40 @@
+"""Work on many photos at once."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from PIL import Image
+from tqdm import tqdm
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def map_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], description: str
+) -> Iterator[Result]:
+    """``map(function, items)``, in order, on all cores, with a progress bar.
+
+    Threads do: Pillow decodes, hashlib hashes and files are read without Python's global lock.
+    Only a few results wait at any time, so that memory does not grow with the number of photos.
+    """
+    Image.init()  # load Pillow's plugins now: two threads must not do so at once
+    threads = os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(items), desc=description, unit="photo", leave=False) as bar,
+    ):
+        waiting = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 8 * threads:
+                    yield waiting.popleft().result()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft().result()
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)

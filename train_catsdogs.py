@@ -1,0 +1,212 @@
+"""Train VGG16 or GoogLeNet on photos that split_dataset.py has split: cats and dogs, or any.
+
+    python train_catsdogs.py --model googlenet                      # data/catsdogs, from scratch
+    python train_catsdogs.py --init checkpoints/fashionmnist_googlenet.pth
+    python train_catsdogs.py --init imagenet --freeze-features      # the classifier alone
+    python train_catsdogs.py --data-dir data/birds
+
+Writes best.pth, last.pth, log.csv and curves.png to checkpoints/<folder of the data>_<model>/.
+"""
+
+import argparse
+import shlex
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data import folders
+from data.augment import Preprocess
+from data.images import DataError, eval_loader, train_loader
+from engine import checkpoint, distributed, options
+from engine.loop import train_model
+from models import create_model
+from models.common import freeze_features, transfer
+from models.googlenet import AuxiliaryLoss
+from models.torchvision_weights import NORMALISATION, load_imagenet
+
+COMMON = {
+    "optimizer": "adam",
+    "scheduler": "onecycle",  # a high rate midway, almost none at the end: best in few epochs
+    "weight_decay": 0.02,  # decoupled, so it may be larger than SGD's 5e-4 of the papers
+    "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
+    "ema_decay": 0.999,  # over the last 1000 steps, as GoogLeNet's own Polyak averaging
+    "augment": True,  # 14,400 photos are few: without it the network learns them by heart
+    "batch_norm": True,  # bears higher learning rates than the networks as published
+    "batch_size": 64,
+    "accumulate_steps": 1,
+    "image_size": 96,  # a cat is still a cat; 224 px costs five times as much
+}
+RECIPES = {
+    "googlenet": COMMON | {"lr": 3e-3, "epochs": 60, "warmup_epochs": 10, "dropout": 0.2},
+    "vgg16": COMMON | {"lr": 1e-3, "epochs": 15, "warmup_epochs": 3, "dropout": 0.5},
+}
+# Without batch-norm a high rate can diverge, or leave the loss at ln 2, hence the lower ones.
+PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
+# From ImageNet little is left to learn, and a high rate would undo what is known.
+IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
+FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
+SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
+# A photo stays what it is when mirrored, when a quarter of it is all that is seen, and in another
+# light.
+AUGMENT = {"flip": True, "crop": 0.25, "jitter": 0.2, "erase": 0.1}
+
+
+def recipe(given: argparse.Namespace) -> dict[str, Any]:
+    """The defaults that go with the options given (see ``options.parse_training``)."""
+    defaults = RECIPES.get(given.model, COMMON)
+    if given.batch_norm is False:
+        defaults = defaults | PLAIN.get(given.model, {})
+    if given.optimizer == "sgd":
+        defaults = defaults | SGD
+    if given.init == "imagenet":
+        defaults = defaults | IMAGENET
+    if given.freeze_features:
+        defaults = defaults | FROZEN
+    return defaults
+
+
+def main() -> None:
+    parser = options.training_parser(__doc__.split("\n")[0], list(RECIPES))
+    parser.set_defaults(data_dir=Path("data/catsdogs"))
+    add = parser.add_argument
+    add("--init", default="scratch", metavar="WHAT", help="scratch, imagenet, or a checkpoint")
+    add("--freeze-features", action="store_true", help="train the classifier alone")
+    args, resumed = options.parse_training(parser, recipe, "photos/")
+    device = options.pick_device(args.device)
+    distributed.setup(device)
+    if args.amp is None:
+        args.amp = options.has_bfloat16(device)
+
+    # What is needed to know of the photos, and of the network to start from.
+    data_dir = Path(args.data_dir)
+    classes = folders.class_names(folders.read_manifest(data_dir))
+    dataset = folders.dataset_name(data_dir)
+    if resumed and resumed["dataset"] != dataset:
+        raise options.UsageError(
+            f"--resume {args.resume}: was trained on another split than that in {data_dir}"
+        )
+    imagenet = args.init == "imagenet"
+    mean, std = NORMALISATION[args.model] if imagenet else folders.read_mean_std(data_dir)
+    start = None
+    if not resumed and args.init not in ("scratch", "imagenet"):
+        start = checkpoint.load(args.init)
+
+    # The network and its loss.
+    torch.manual_seed(args.seed)
+    model_args = {
+        "in_channels": 3,
+        "num_classes": len(classes),
+        "image_size": args.image_size,
+        "batch_norm": args.batch_norm,
+        "dropout": args.dropout,
+    }
+    if args.model == "googlenet":
+        theirs = start["model_args"].get("torchvision_compatible", False) if start else imagenet
+        model_args["torchvision_compatible"] = theirs
+        if args.freeze_features:
+            model_args["aux_heads"] = False  # there is nothing below them to train
+    if resumed:
+        model_args = resumed["model_args"]
+    model = options.build_model(create_model, args.model, model_args, device)
+    if start:
+        take_weights(model, start, args, classes)
+    elif imagenet and not resumed:
+        take_imagenet(model, args.model)
+    if args.freeze_features:
+        freeze_features(model)
+    criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
+
+    # Files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.
+    source_size = args.image_size * 4 // 3
+    with distributed.main_process_first():  # it may have to decode them
+        train_set = folders.load_split(data_dir, "train", source_size)
+        val_set = folders.load_split(data_dir, "val", source_size)
+    if args.limit:
+        train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
+
+    # Arrays -> batches on the device.
+    sharing = {
+        "rank": distributed.rank(),
+        "world_size": distributed.world_size(),
+        "num_workers": args.workers,
+        "persistent_workers": args.workers > 0,
+        "pin_memory": device.type == "cuda",
+    }
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **sharing)
+    val = eval_loader(val_set, args.batch_size, **sharing)
+    augment = AUGMENT if args.augment else {}
+    preprocess = Preprocess(mean, std, args.image_size, **augment)
+
+    # Everything that testing and predicting will need to know, for the checkpoint.
+    header = {
+        "model": args.model,
+        "model_args": model_args,
+        "dataset": dataset,
+        "classes": classes,
+        "image_size": args.image_size,
+        "source_size": source_size,
+        "fit": folders.FIT,
+        "mean": list(mean),
+        "std": list(std),
+        "flip": preprocess.flip,
+        "channels": 3,
+    }
+    folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
+    if distributed.is_main():
+        print(
+            f"{data_dir}: {len(train_set)} photos of {', '.join(classes)} for training, "
+            f"{len(val_set)} for validation"
+        )
+    train_model(args, model, criterion, preprocess, train, val, header, folder, resumed)
+
+    if distributed.is_main() and not args.dry_run:
+        best = shlex.quote(str(folder / "best.pth"))
+        print(f"\nNext:\n  python test.py --checkpoint {best}")
+        print(f"  python predict.py PHOTO --checkpoint {best}")
+
+
+def take_weights(
+    model: nn.Module, start: dict[str, Any], args: argparse.Namespace, classes: list[str]
+) -> None:
+    """Give the new model the weights of a checkpoint, but for a classifier of other classes.
+
+    Raises:
+        UsageError: they are of another network.
+    """
+    if start["model"] != args.model:
+        raise options.UsageError(f"--init {args.init}: holds a {start['model']}, not {args.model}")
+    if start["model_args"].get("batch_norm", False) != args.batch_norm:
+        option = "--no-batch-norm" if args.batch_norm else "--batch-norm"
+        raise options.UsageError(f"--init {args.init}: takes {option}, as it was trained")
+    weights = start.get("ema") or start["state_dict"]
+    if start["classes"] != classes:
+        last = ("linear", "fc3")  # GoogLeNet's and its heads', and VGG16's
+        weights = {k: v for k, v in weights.items() if k.split(".")[-2] not in last}
+    say_taken(args.init, model, transfer(weights, model))
+
+
+def take_imagenet(model: nn.Module, name: str) -> None:
+    """Give the new model torchvision's ImageNet weights.
+
+    Raises:
+        UsageError: they cannot be had.
+    """
+    try:
+        say_taken("imagenet", model, load_imagenet(name, model))
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise options.UsageError(f"--init imagenet: cannot be had: {error}") from None
+
+
+def say_taken(init: str, model: nn.Module, left: list[str]) -> None:
+    """Print what of --init was taken and what was not."""
+    if distributed.is_main():
+        total = len(model.state_dict())
+        new = f"new: {', '.join(left)}" if left else "none is new"
+        print(f"{init}: {total - len(left)} of {total} tensors taken; {new}")
+
+
+if __name__ == "__main__":
+    options.run(main, DataError)
