@@ -102,15 +102,15 @@ def examine(source: Source, photo: Photo) -> Photo:
 
 def refuse_conflicts(photos: list[Photo]) -> None:
     """Give photos a reason that are byte for byte in two classes: one of the two is wrong."""
-    first = {}
+    copies = defaultdict(list)
     for photo in photos:
         if not photo.reason:
-            first.setdefault(photo.sha256, photo)
-    conflicts = {p.sha256 for p in photos if not p.reason and first[p.sha256].kind != p.kind}
-    for photo in photos:
-        if not photo.reason and photo.sha256 in conflicts:
-            others = [p.name for p in photos if p.sha256 == photo.sha256 and p.kind != photo.kind]
-            photo.reason = f"conflict: the same photo is {others[0]}"
+            copies[photo.sha256].append(photo)
+    for group in copies.values():
+        for photo in group:
+            others = [copy.name for copy in group if copy.kind != photo.kind]
+            if others:
+                photo.reason = f"conflict: the same photo is {others[0]}"
 
 
 def assign_splits(photos: list[Photo], classes: list[str], ratios: list[float], seed: int) -> None:

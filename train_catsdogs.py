@@ -104,8 +104,8 @@ def main() -> None:
         "dropout": args.dropout,
     }
     if args.model == "googlenet":
-        theirs = start["model_args"].get("torchvision_compatible", False) if start else imagenet
-        model_args["torchvision_compatible"] = theirs
+        compatible = start["model_args"].get("torchvision_compatible", False) if start else imagenet
+        model_args["torchvision_compatible"] = compatible
         if args.freeze_features:
             model_args["aux_heads"] = False  # there is nothing below them to train
     if resumed:
@@ -128,15 +128,9 @@ def main() -> None:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
 
     # Arrays -> batches on the device.
-    sharing = {
-        "rank": distributed.rank(),
-        "world_size": distributed.world_size(),
-        "num_workers": args.workers,
-        "persistent_workers": args.workers > 0,
-        "pin_memory": device.type == "cuda",
-    }
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **sharing)
-    val = eval_loader(val_set, args.batch_size, **sharing)
+    how = options.loader_options(args, device)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **how)
+    val = eval_loader(val_set, args.batch_size, **how)
     augment = AUGMENT if args.augment else {}
     preprocess = Preprocess(mean, std, args.image_size, **augment)
 

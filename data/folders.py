@@ -107,18 +107,20 @@ def load_split(folder: Path, split: str, size: int) -> ImageSet:
     labels = rows["class"].map(classes.index).to_numpy(np.int64)
     shape = (len(rows), 3, size, size)
     path = folder / ".cache" / f"{split}_{size}px_{manifest_key(folder)[:16]}.npy"
-    if not is_array(path, shape):
+    images = read_cache(path, shape)
+    if images is None:
         write_cache(path, folder, rows, shape)
-    return ImageSet(np.load(path, mmap_mode="r"), labels, classes)
+        images = np.load(path, mmap_mode="r")
+    return ImageSet(images, labels, classes)
 
 
-def is_array(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the file holds a whole uint8 array of that shape."""
+def read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The file's array, memory-mapped; None where it is no whole uint8 array of that shape."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
-        return False
-    return array.shape == shape and array.dtype == np.uint8
+        return None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
 def write_cache(path: Path, folder: Path, rows: "pd.DataFrame", shape: tuple[int, ...]) -> None:

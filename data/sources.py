@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -18,22 +19,22 @@ MAX_MEMBER = 2**29  # bytes
 MAX_RATIO, MAX_UNPACKED = 100, 2**30  # refused only if beyond both
 
 
-class Source:
+class Source(ABC):
     """Files by name, and the class of each."""
 
     path: Path
 
+    @abstractmethod
     def names(self) -> list[str]:
         """The path of every file, and of every folder with a slash at its end; sorted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The content of a file.
 
         Raises:
             OSError: it cannot be read.
         """
-        raise NotImplementedError
 
     def labels(self) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """file -> (class, path within the class), in order of the names; and what has no class.
@@ -54,7 +55,6 @@ class FolderSource(Source):
         self.path = path
 
     def names(self) -> list[str]:
-
         def refuse(error: OSError) -> None:
             raise DataError(f"{error.filename}: {error.strerror}")
 

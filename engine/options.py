@@ -247,6 +247,17 @@ def gpus() -> str:
     return " and ".join(names) or "no GPU that torch can use"
 
 
+def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """What the loaders of ``data.images`` take beside images and batch size."""
+    return {
+        "rank": distributed.rank(),
+        "world_size": distributed.world_size(),
+        "num_workers": args.workers,
+        "persistent_workers": args.workers > 0,
+        "pin_memory": device.type == "cuda",
+    }
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
     if device.type == "cuda":
