@@ -80,7 +80,7 @@ def main() -> None:
     if args.amp is None:
         args.amp = options.has_bfloat16(device)
 
-    # What is needed to know of the photos, and of the network to start from.
+    # What is needed to know of the photos.
     data_dir = Path(args.data_dir)
     classes = folders.class_names(folders.read_manifest(data_dir))
     dataset = folders.dataset_name(data_dir)
@@ -90,31 +90,10 @@ def main() -> None:
         )
     imagenet = args.init == "imagenet"
     mean, std = NORMALISATION[args.model] if imagenet else folders.read_mean_std(data_dir)
-    start = None
-    if not resumed and args.init not in ("scratch", "imagenet"):
-        start = checkpoint.load(args.init)
 
     # The network and its loss.
     torch.manual_seed(args.seed)
-    model_args = {
-        "in_channels": 3,
-        "num_classes": len(classes),
-        "image_size": args.image_size,
-        "batch_norm": args.batch_norm,
-        "dropout": args.dropout,
-    }
-    if args.model == "googlenet":
-        compatible = start["model_args"].get("torchvision_compatible", False) if start else imagenet
-        model_args["torchvision_compatible"] = compatible
-        if args.freeze_features:
-            model_args["aux_heads"] = False  # there is nothing below them to train
-    if resumed:
-        model_args = resumed["model_args"]
-    model = options.build_model(create_model, args.model, model_args, device)
-    if start:
-        take_weights(model, start, args, classes)
-    elif imagenet and not resumed:
-        take_imagenet(model, args.model)
+    model, model_args = build(args, classes, resumed, device)
     if args.freeze_features:
         freeze_features(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
@@ -160,6 +139,43 @@ def main() -> None:
         best = shlex.quote(str(folder / "best.pth"))
         print(f"\nNext:\n  python test.py --checkpoint {best}")
         print(f"  python predict.py PHOTO --checkpoint {best}")
+
+
+def build(
+    args: argparse.Namespace,
+    classes: list[str],
+    resumed: dict[str, Any] | None,
+    device: torch.device,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, with the weights that --init asks for, and the arguments it was built with.
+
+    Raises:
+        UsageError: it cannot be built so, or the weights cannot be had.
+        CheckpointError: the file that --init names is none.
+    """
+    if resumed:  # its weights come with the rest of the run's state
+        model_args = resumed["model_args"]
+        return options.build_model(create_model, args.model, model_args, device), model_args
+    start = None if args.init in ("scratch", "imagenet") else checkpoint.load(args.init)
+    model_args = {
+        "in_channels": 3,
+        "num_classes": len(classes),
+        "image_size": args.image_size,
+        "batch_norm": args.batch_norm,
+        "dropout": args.dropout,
+    }
+    if args.model == "googlenet":
+        model_args["torchvision_compatible"] = args.init == "imagenet" or bool(
+            start and start["model_args"].get("torchvision_compatible")
+        )
+        if args.freeze_features:
+            model_args["aux_heads"] = False  # there is nothing below them to train
+    model = options.build_model(create_model, args.model, model_args, device)
+    if start:
+        take_weights(model, start, args, classes)
+    elif args.init == "imagenet":
+        take_imagenet(model, args.model)
+    return model, model_args
 
 
 def take_weights(

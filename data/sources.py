@@ -196,29 +196,43 @@ def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
     while True:
         below = [name[len(root) :] for name in names if name.startswith(root)]
         folders = sorted({name.split("/")[0] for name in below if "/" in name})
-        here = {m[1] for m in map(FLAT_NAME.fullmatch, below) if m and "/" not in m[0]}
-        if len(folders) != 1 or len(here) > 1:
+        kinds = {
+            match[1] for match in map(FLAT_NAME.fullmatch, below) if match and "/" not in match[0]
+        }
+        if len(folders) != 1 or len(kinds) > 1:
             break
         root += folders[0] + "/"
-
-    if folders and len(here) < 2:
-        if SPLITS.issuperset(folder.lower() for folder in folders):
-            raise DataError(
-                f"it is split already, into {', '.join(folders)}: name the folder of the classes"
-            )
-        classes = {f: f[len(root) :].partition("/") for f in files if f.startswith(root)}
-        labels = {file: (kind, rest) for file, (kind, _, rest) in classes.items() if rest}
-        empty = set(folders) - {kind for kind, _ in labels.values()}
-        if empty:
-            raise DataError(f"there are no files in its class folder {min(empty)!r}")
+    inside = {file: file[len(root) :] for file in files if file.startswith(root)}
+    if folders and len(kinds) < 2:
+        labels = label_by_folder(inside, folders)
     else:
-        matches = {f: FLAT_NAME.fullmatch(f[len(root) :]) for f in files if f.startswith(root)}
-        labels = {file: (m[1], m[0]) for file, m in matches.items() if m}
-        found = {kind for kind, _ in labels.values()}
-        if len(found) < 2:
-            alone = min(found, default=root.rstrip("/").rpartition("/")[2])
-            raise DataError(
-                f"there is {f'one class alone, {alone!r}' if alone else 'no class'}: it takes a "
-                "folder for each of two classes or more, or names like cat.0.jpg and dog.0.jpg"
-            )
+        labels = label_by_name(inside, root)
     return labels, [file for file in files if file not in labels]
+
+
+def label_by_folder(inside: dict[str, str], folders: list[str]) -> dict[str, tuple[str, str]]:
+    """Files in class folders; ``inside`` has the path of each from where those folders are."""
+    if SPLITS.issuperset(folder.lower() for folder in folders):
+        raise DataError(
+            f"it is split already, into {', '.join(folders)}: name the folder of the classes"
+        )
+    parts = {file: path.partition("/") for file, path in inside.items()}
+    labels = {file: (kind, rest) for file, (kind, _, rest) in parts.items() if rest}
+    empty = set(folders) - {kind for kind, _ in labels.values()}
+    if empty:
+        raise DataError(f"there are no files in its class folder {min(empty)!r}")
+    return labels
+
+
+def label_by_name(inside: dict[str, str], root: str) -> dict[str, tuple[str, str]]:
+    """Files with names like cat.0.jpg in the folder root."""
+    matches = {file: FLAT_NAME.fullmatch(path) for file, path in inside.items()}
+    labels = {file: (match[1], match[0]) for file, match in matches.items() if match}
+    kinds = {kind for kind, _ in labels.values()}
+    if len(kinds) < 2:
+        alone = min(kinds, default=root.rstrip("/").rpartition("/")[2])
+        raise DataError(
+            f"there is {f'one class alone, {alone!r}' if alone else 'no class'}: it takes a "
+            "folder for each of two classes or more, or names like cat.0.jpg and dog.0.jpg"
+        )
+    return labels
