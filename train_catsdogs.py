@@ -23,7 +23,7 @@ from data.images import DataError, eval_loader, train_loader
 from engine import checkpoint, distributed, options
 from engine.loop import train_model
 from models import create_model
-from models.common import freeze_features, transfer
+from models.common import checkpoint_activations, freeze_features, transfer
 from models.googlenet import AuxiliaryLoss
 from models.torchvision_weights import NORMALISATION, load_imagenet
 
@@ -96,6 +96,8 @@ def main() -> None:
     model, model_args = build(args, classes, resumed, device)
     if args.freeze_features:
         freeze_features(model)
+    if args.checkpoint_activations:
+        checkpoint_activations(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
 
     # Files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.

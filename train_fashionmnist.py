@@ -22,6 +22,7 @@ from data.images import DataError, eval_loader, train_loader
 from engine import distributed, options
 from engine.loop import train_model
 from models import create_model
+from models.common import checkpoint_activations
 from models.googlenet import AuxiliaryLoss
 
 COMMON = {
@@ -95,6 +96,8 @@ def main() -> None:
         "dropout": args.dropout,
     }
     model = options.build_model(create_model, args.model, model_args, device)
+    if args.checkpoint_activations:
+        checkpoint_activations(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
 
     # Files -> uint8 arrays -> batches on the device.

@@ -97,6 +97,16 @@ def fraction(text: str) -> float:
     return value
 
 
+def out_of_memory(error: RuntimeError) -> UsageError | RuntimeError:
+    """The error itself, or where memory ran out, one that says what to do."""
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
+        return error
+    return UsageError(
+        "out of memory: lower --batch-size (--accumulate-steps keeps the gradients of the larger "
+        "batch), add --checkpoint-activations, or lower --image-size; see docs/tuning.md"
+    )
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of each option that has one."""
 
@@ -130,6 +140,11 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
     add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
+    add(
+        "--checkpoint-activations",
+        action="store_true",
+        help="less memory, a third more time: compute activations again instead of keeping them",
+    )
     add("--seed", type=seed, default=0, help="of weights, data order, augmentation and dropout")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
@@ -144,7 +159,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 RUN_FILES = ("best.pth", "last.pth", "log.csv", "curves.png")
 
 # What may change when a run is resumed, since the result does not depend on it.
-FREE_ON_RESUME = ("resume", "device", "workers", "data_dir")
+FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
 
 
 def parse_training(

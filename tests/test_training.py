@@ -1,5 +1,6 @@
 """Training: resuming bit for bit, stopping, several processes, and what a run writes."""
 
+import copy
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ from torch import nn
 import train_fashionmnist
 from engine import checkpoint, options
 from engine.loop import MovingAverage, Trainer
+from models import create_model
+from models.common import checkpoint_activations
 from models.googlenet import AuxiliaryLoss
 
 SMALL = ("--sample", "--limit", "160", "--image-size", "32", "-b", "32", "--epochs", "2")
@@ -219,6 +222,35 @@ def test_accumulated_batches_equal_a_large_one(train):
     two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "size"), [("vgg16", 32), ("googlenet", 96)])
+def test_checkpointed_activations_change_nothing(name, size):
+    """The same gradients and statistics, from two computations of what lies within a stage."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3, image_size=size, batch_norm=True)
+    saving = copy.deepcopy(model)
+    checkpoint_activations(saving)
+    saving = copy.deepcopy(saving)  # as the moving average does
+    x, labels = torch.randn(4, 3, size, size), torch.tensor([0, 1, 2, 0])
+    computed = []
+    for network in (model, saving):
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        first.register_forward_hook(lambda *_: computed.append(1))
+        torch.manual_seed(1)  # of dropout
+        loss, _ = AuxiliaryLoss(nn.CrossEntropyLoss())(network(x), labels)
+        loss.backward()
+        computed.append(0)
+    assert computed == [1, 0, 1, 1, 0]
+    for (key, one), two in zip(model.named_parameters(), saving.parameters(), strict=True):
+        assert torch.equal(one.grad, two.grad), key
+    assert same(model.state_dict(), saving.state_dict())
+
+
+def test_out_of_memory_says_what_to_do(train, monkeypatch):
+    monkeypatch.setattr(AuxiliaryLoss, "forward", lambda *_: torch.empty(2**60))
+    with pytest.raises(options.UsageError, match="lower --batch-size"):
+        train(*SMALL)
 
 
 def test_plain_vgg16_leaves_the_plateau(train):
