@@ -1,92 +1,87 @@
-"""How fast photos are prepared, beside the usual way, in turns in one run.
-
-    python tests/benchmarks/photos.py PetImages.zip
-
-Measures split_dataset.py, compute_mean_std.py against a two-pass loop with Pillow and NumPy, and
-training from the memory-mapped cache against training from an array in memory. Prints a table and
-writes it to docs/results/benchmark_photos.csv.
-"""
+"""How fast photos are prepared, beside the usual way, and how much memory they take."""
 
 import argparse
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from data import folders
+from data.augment import Preprocess
+from data.images import ImageSet, train_loader
+from engine import options
+from models import create_model
+from tests.benchmarks.turns import PYTHON, in_turns, run, summary
 
-from data import folders  # noqa: E402
-from data.augment import Preprocess  # noqa: E402
-from data.images import ImageSet, train_loader  # noqa: E402
-from engine import options  # noqa: E402
-from models import create_model  # noqa: E402
-
-STEPS, BATCH, SIZE = 30, 64, 96
+STEPS, BATCH, SIZE = 30, 64, 96  # of train_catsdogs.py's GoogLeNet
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", type=Path, help="zip or folder of photos, by classes")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many (3)")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/benchmark_photos.csv")
-    args = parser.parse_args()
+def benchmark(args: argparse.Namespace) -> list[dict]:
+    """Seconds of each step, and the ratio to the first of its group."""
+    options.keep_freed_memory()
     with tempfile.TemporaryDirectory() as temporary:
         split = Path(temporary) / "split"
-        command = [sys.executable, "split_dataset.py", args.source.resolve(), "--output", split]
-        rows = measure({"split_dataset.py": lambda: run(*command, "--overwrite")}, args.rounds)
-        rows += measure(
-            {
-                "compute_mean_std.py": lambda: run(sys.executable, "compute_mean_std.py", split),
-                "two passes with Pillow and NumPy": lambda: two_passes(split),
-            },
-            args.rounds,
-        )
+        command = [PYTHON, "split_dataset.py", args.photos.resolve(), "--output", split]
+        rows = group({"split_dataset.py": partial(seconds, *command, "--overwrite")}, args.rounds)
+        tasks = {
+            "compute_mean_std.py": partial(seconds, PYTHON, "compute_mean_std.py", split),
+            "two passes with Pillow and NumPy": lambda: two_passes(split),
+        }
+        rows += group(tasks, args.rounds)
         cached = folders.load_split(split, "train", SIZE * 4 // 3)
         in_memory = ImageSet(np.array(cached.images), cached.labels, cached.classes)
         step = training_step()
-        rows += measure(
-            {
-                "30 steps from memory": lambda: train(step, in_memory),
-                "30 steps from the cache": lambda: train(step, cached),
-            },
-            args.rounds,
-        )
-    table = pd.DataFrame(rows, columns=["what", "median seconds", "lowest", "highest", "ratio"])
-    table.to_csv(args.output, index=False, float_format="%.2f")
-    print(table.to_string(index=False, float_format="{:.2f}".format))
+        tasks = {
+            f"{STEPS} steps of GoogLeNet from memory": lambda: train(step, in_memory),
+            f"{STEPS} steps of GoogLeNet from the cache": lambda: train(step, cached),
+        }
+        return rows + group(tasks, args.rounds)
 
 
-def measure(
-    tasks: dict[str, Callable[[], object]], rounds: int
-) -> list[tuple[str, float, float, float, float]]:
-    """Each task once a round, in turns: seconds (median, lowest, highest), ratio to the first."""
-    seconds = {name: [] for name in tasks}
-    for _ in tqdm(range(rounds), desc=" / ".join(tasks), leave=False):
-        for name, task in tasks.items():
-            started = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - started)
-    first = statistics.median(next(iter(seconds.values())))
-    medians = {name: statistics.median(s) for name, s in seconds.items()}
-    return [(n, medians[n], min(s), max(s), medians[n] / first) for n, s in seconds.items()]
+def growth(args: argparse.Namespace) -> list[dict]:
+    """The most memory that each step holds with 2,000 photos and with all."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        everything, few = Path(temporary) / "all", Path(temporary) / "few"
+        split = ("split_dataset.py", args.photos.resolve(), "--output", everything)
+        whole = run(PYTHON, *split)
+        source = Path(temporary) / "source"
+        photos = sorted((everything / "train").rglob("*.*"), key=lambda path: path.name)[:2000]
+        for photo in photos:
+            (source / photo.parent.name).mkdir(parents=True, exist_ok=True)
+            (source / photo.parent.name / photo.name).hardlink_to(photo)
+        part = run(PYTHON, "split_dataset.py", source, "--output", few)
+        rows.append(("split_dataset.py", part, whole))
+        pair = [run(PYTHON, "compute_mean_std.py", folder) for folder in (few, everything)]
+        rows.append(("compute_mean_std.py", *pair))
+        training = ("train_catsdogs.py", "--epochs", 1, "--data-dir")
+        pair = [
+            run(PYTHON, *training, folder, "--output-dir", Path(temporary) / "run")
+            for folder in (few, everything)
+        ]
+        rows.append(("train_catsdogs.py, one epoch", *pair))
+    return [
+        {"what": what, "2,000 photos, MB": few.megabytes, "all photos, MB": all_photos.megabytes}
+        for what, few, all_photos in rows
+    ]
 
 
-def run(*command: object) -> None:
-    subprocess.run(list(map(str, command)), cwd=ROOT, check=True, capture_output=True)
+def group(tasks: dict[str, Callable[[], object]], rounds: int) -> list[dict]:
+    results = in_turns(tasks, rounds, " / ".join(tasks))
+    rows = [{"what": name, **summary(times)} for name, times in results.items()]
+    return [row | {"ratio": row["median"] / rows[0]["median"]} for row in rows]
 
 
-def two_passes(split: Path) -> tuple[np.ndarray, np.ndarray]:
+def seconds(*command: object) -> float:
+    return run(*command).seconds
+
+
+def two_passes(split: Path) -> None:
     """What tutorials do: a pass for the mean, and another for the deviation from it."""
     files = [file for file in (split / "train").rglob("*") if file.is_file()]
     total, pixels = np.zeros(3), 0
@@ -98,7 +93,7 @@ def two_passes(split: Path) -> tuple[np.ndarray, np.ndarray]:
     for file in files:
         array = np.asarray(Image.open(file).convert("RGB"), np.float64) / 255
         squares += ((array - mean) ** 2).sum((0, 1))
-    return mean, np.sqrt(squares / pixels)
+    np.sqrt(squares / pixels)
 
 
 def training_step() -> Callable[[torch.Tensor, torch.Tensor], None]:
@@ -123,8 +118,3 @@ def training_step() -> Callable[[torch.Tensor, torch.Tensor], None]:
 def train(step: Callable[[torch.Tensor, torch.Tensor], None], images: ImageSet) -> None:
     for _, (batch, labels) in zip(range(STEPS), train_loader(images, BATCH, 1, 0), strict=False):
         step(batch, labels)
-
-
-if __name__ == "__main__":
-    options.keep_freed_memory()
-    main()

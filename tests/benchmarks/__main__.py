@@ -1,0 +1,56 @@
+"""How fast everything is beside what people would use instead, in turns in one run.
+
+    python -m tests.benchmarks                              # all sections, about an hour
+    python -m tests.benchmarks training startup
+    python -m tests.benchmarks photos --photos PetImages.zip
+
+Prints a table for each section and writes it to docs/results/benchmark_<section>.csv. Stop
+everything else on the machine first. Speeds vary from machine to machine and from hour to hour:
+read the ratios. Needs the full FashionMNIST (``data/fashionmnist.py`` finds or downloads it).
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from engine import options
+from tests.benchmarks import accuracy, growth, photos, speed, startup
+
+SECTIONS = {
+    "training": speed.training,
+    "inference": speed.inference,
+    "input": speed.input_pipelines,
+    "processes": speed.processes,
+    "memory": growth.memory,
+    "cost": growth.cost,
+    "photos": photos.benchmark,
+    "photos-memory": photos.growth,
+    "startup": startup.benchmark,
+    "accuracy": accuracy.benchmark,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=f"sections: {', '.join(SECTIONS)}"
+    )
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="which (all)")
+    parser.add_argument("--rounds", type=options.positive(int), default=3, help="of turns (3)")
+    parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
+    parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
+    args = parser.parse_args()
+    unknown = set(args.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section is called {min(unknown)}: there are {', '.join(SECTIONS)}")
+    for name in args.sections or SECTIONS:
+        if name.startswith("photos") and not args.photos:
+            print(f"{name}: skipped, name some with --photos\n")
+            continue
+        table = pd.DataFrame(SECTIONS[name](args))
+        table.to_csv(args.output_dir / f"benchmark_{name}.csv", index=False, float_format="%.5g")
+        print(f"{name}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

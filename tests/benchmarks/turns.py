@@ -1,0 +1,91 @@
+"""Measuring: tasks in turns, processes with their memory, and what the machine can do at most."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[2]
+PYTHON = sys.executable
+
+
+class Process(NamedTuple):
+    """A command that has ended: what it printed, how long it took, the most memory it held."""
+
+    output: str
+    seconds: float
+    megabytes: float
+
+
+def run(*command: object) -> Process:
+    """Run a command in the repository's folder and measure it.
+
+    Raises:
+        RuntimeError: it failed; with what it wrote to standard error.
+    """
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        command = list(map(str, command))
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors)
+        samples = [0]
+        sampler = threading.Thread(target=sample_memory, args=(process, samples))
+        sampler.start()
+        process.wait()
+        seconds = time.perf_counter() - started
+        sampler.join()
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {errors.read()}")
+        return Process(output.read(), seconds, max(samples) / 1e6)
+
+
+def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
+    """Note 20 times a second how many bytes the process holds, without pages of files (Linux)."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.returncode is None:
+        with suppress(OSError):  # it has just ended
+            for line in status.read_text().splitlines():
+                if line.startswith("RssAnon"):
+                    samples.append(1024 * int(line.split()[1]))
+        time.sleep(0.05)
+
+
+def in_turns(tasks: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, list]:
+    """What each task returned (its seconds where it returns nothing), once for each round."""
+    results: dict[str, list] = {name: [] for name in tasks}
+    with tqdm(total=rounds * len(tasks), desc=title, leave=False) as bar:
+        for _ in range(rounds):
+            for name, task in tasks.items():
+                started = time.perf_counter()
+                result = task()
+                seconds = time.perf_counter() - started
+                results[name].append(seconds if result is None else result)
+                bar.update()
+    return results
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, lowest and highest, as columns of a table."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """Operations a second of the product of two 2048 x 2048 matrices, the best of ten."""
+    size = 2048
+    a, b = torch.randn(2, size, size).to(dtype)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
