@@ -137,7 +137,7 @@ class GoogLeNet(nn.Module):
             pooled_size = (map_size - 5) // 3 + 1
             pool = nn.AvgPool2d(5, stride=3)  # 14 -> 4 at 224 px
             if torchvision_compatible:
-                # torchvision: adaptive pooling to 4x4 at any image size.
+                # torchvision: adaptive pooling to 4x4 at any image size; windows of 4x4 at 224 px.
                 pool, pooled_size = nn.AdaptiveAvgPool2d(4), 4
             self.aux4a = AuxiliaryHead(512, num_classes, pool, pooled_size, conv)
             self.aux4d = AuxiliaryHead(528, num_classes, pool, pooled_size, conv)
