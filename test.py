@@ -31,14 +31,8 @@ def main() -> None:
     add("--sample", action="store_true", help="judge on the bundled 1,000 test images")
     add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
     add("-b", "--batch-size", type=options.positive(int), default=250, help="images a batch (250)")
-    add(
-        "--amp",
-        action=argparse.BooleanOptionalAction,
-        help="bfloat16 autocast (default: where the hardware has it)",
-    )
     args = parser.parse_args()
     device = options.pick_device(args.device)
-    amp = options.has_bfloat16(device) if args.amp is None else args.amp
     path = options.chosen_checkpoint(args.checkpoint)
     saved = checkpoint.load(path)
 
@@ -48,7 +42,7 @@ def main() -> None:
     preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"], saved["flip"])
     preprocess.to(device)
     batches = tqdm(eval_loader(images, args.batch_size), desc="test", unit="batch", leave=False)
-    logits, labels = predict(model, batches, preprocess, amp)
+    logits, labels = predict(model, batches, preprocess)
 
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
     predictions = probabilities.argmax(1)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from data.images import DataError
 
-FLAT_NAME = re.compile(r"(.+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names its photos: class cat
+FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names its photos: class cat
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "test1"}
 
 # No photo is larger, and no archive of photos shrinks as much: what is above is a bomb.
@@ -196,17 +196,13 @@ def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
     while True:
         below = [name[len(root) :] for name in names if name.startswith(root)]
         folders = sorted({name.split("/")[0] for name in below if "/" in name})
-        kinds = {
-            match[1] for match in map(FLAT_NAME.fullmatch, below) if match and "/" not in match[0]
-        }
+        kinds = {match[1] for match in map(FLAT_NAME.fullmatch, below) if match}
         if len(folders) != 1 or len(kinds) > 1:
             break
         root += folders[0] + "/"
     inside = {file: file[len(root) :] for file in files if file.startswith(root)}
-    if folders and len(kinds) < 2:
-        labels = label_by_folder(inside, folders)
-    else:
-        labels = label_by_name(inside, root)
+    has_folders = len(folders) > 1
+    labels = label_by_folder(inside, folders) if has_folders else label_by_name(inside, root)
     return labels, [file for file in files if file not in labels]
 
 

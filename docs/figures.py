@@ -55,7 +55,7 @@ def main() -> None:
         return
     trained = Trained(args.checkpoint)
     images = trained.validation_images(args.data_dir)
-    photo = trained.photo(args.photo) if args.photo else images.images[0]
+    photo = trained.photo(args.photo) if args.photo else np.array(images.images[0])
     draw = args.output_dir / args.checkpoint.stem
     draw_filters(trained, draw.with_name(f"{draw.name}_filters.png"))
     draw_maps(trained, photo, draw.with_name(f"{draw.name}_maps.png"))
@@ -303,7 +303,7 @@ def draw_maps(trained: Trained, photo: np.ndarray, path: Path) -> None:
             f"{stage}: {len(maps)} maps of {maps.shape[1]} × {maps.shape[2]}", loc="left"
         )
         for axes, index in zip(row[1:], strongest, strict=True):
-            axes.imshow(maps[index], cmap="magma")
+            axes.imshow(maps[index], cmap="magma", vmin=0)
         for axes in row:
             axes.set_axis_off()
     save(figure, path)
@@ -328,11 +328,11 @@ def evidence(trained: Trained, image: np.ndarray) -> tuple[np.ndarray, int, floa
 
 
 def draw_evidence(trained: Trained, photo: np.ndarray, images: ImageSet, path: Path) -> None:
-    """Grad-CAM on the photo and on seven validation images."""
+    """Grad-CAM on the photo and on seven validation images, one of each class in turn."""
     plt = pyplot()
-    # One of each class in turn, so that all are seen.
-    order = np.argsort([np.sum(images.labels[:i] == k) for i, k in enumerate(images.labels)])
-    chosen = [photo, *images.images[order[:7]]]
+    turns = [np.sum(images.labels[:i] == label) for i, label in enumerate(images.labels)]
+    order = np.argsort(turns, kind="stable")
+    chosen = [photo, *images.images[order[1:8]]]
     figure, grid = plt.subplots(2, 8, figsize=(12, 3.4), layout="constrained")
     for (above, below), image in zip(grid.T, chosen, strict=True):
         heat, predicted, probability = evidence(trained, image)
@@ -370,6 +370,7 @@ def draw_branches(trained: Trained, images: ImageSet, path: Path, module: str = 
             rare = shown[favourite] == shown[favourite].min()
             channel = int(choosiness.where(rare, 0).argmax())
             shown[favourite[channel]] += 1
+            choosiness[channel] = 0  # seen
             row = next(rows)
             title = f"{name.split('.')[1]}: channel {channel} of {width}"
             row[0].set_title(title, loc="left", fontsize=9)

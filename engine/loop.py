@@ -404,10 +404,7 @@ def train_model(
                 f"{args.model}: {count:,} parameters, {args.image_size} px, {precision} on {device}"
                 f", {steps} steps an epoch"
             )
-        try:
-            trainer.fit(train_loader, val_loader, args.epochs)
-        except RuntimeError as error:
-            raise options.out_of_memory(error) from None
+        trainer.fit(train_loader, val_loader, args.epochs)
     if is_main() and not args.dry_run:
         best, minutes = trainer.best, sum(row["seconds"] for row in trainer.history) / 60
         print(

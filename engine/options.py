@@ -26,6 +26,13 @@ class Interrupted(Exception):
     """Stopped by Ctrl-C or SIGTERM, after the state was saved to the file that this names."""
 
 
+OUT_OF_MEMORY = (
+    "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
+    "larger batch, and --checkpoint-activations halves the memory), or --image-size; see "
+    "docs/tuning.md"
+)
+
+
 def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     """Run a script's main and exit: with 2 and one line on standard error for bad input.
 
@@ -46,6 +53,12 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     except (UsageError, CheckpointError, OSError, *expected) as error:
         if distributed.is_main():
             print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except RuntimeError as error:
+        # A GPU's allocator, and the CPU's where the system refuses it memory beforehand.
+        if not isinstance(error, torch.OutOfMemoryError) and "CPUAllocator" not in str(error):
+            raise
+        print(f"{name}: error: {OUT_OF_MEMORY}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -97,16 +110,6 @@ def fraction(text: str) -> float:
     return value
 
 
-def out_of_memory(error: RuntimeError) -> UsageError | RuntimeError:
-    """The error itself, or where memory ran out, one that says what to do."""
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
-        return error
-    return UsageError(
-        "out of memory: lower --batch-size (--accumulate-steps keeps the gradients of the larger "
-        "batch), add --checkpoint-activations, or lower --image-size; see docs/tuning.md"
-    )
-
-
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of each option that has one."""
 
@@ -142,7 +145,8 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
     add(
         "--checkpoint-activations",
-        action="store_true",
+        action=on_off,
+        default=False,
         help="less memory, a third more time: compute activations again instead of keeping them",
     )
     add("--seed", type=seed, default=0, help="of weights, data order, augmentation and dropout")

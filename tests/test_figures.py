@@ -57,10 +57,10 @@ def test_figures_of_the_networks(run, tmp_path):
 
 
 def test_evidence_lies_where_the_clothes_are(root):
-    """On a T-shirt moved to one side, more of the evidence is on that side."""
+    """On trousers moved to one side, more of the evidence is on that side."""
     trained = figures.Trained(root / "checkpoints" / "fashionmnist_googlenet.pth")
     images = trained.validation_images(None)
-    image = images.images[int(np.flatnonzero(images.labels == 1)[0])]  # a pair of trousers, narrow
+    image = images.images[int(np.flatnonzero(images.labels == 1)[0])]
     for shift in (-7, 7):
         heat, predicted, probability = figures.evidence(trained, np.roll(image, shift, axis=2))
         assert images.classes[predicted] == "Trouser" and probability > 0.5

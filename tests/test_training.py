@@ -224,8 +224,9 @@ def test_accumulated_batches_equal_a_large_one(train):
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize(("name", "size"), [("vgg16", 32), ("googlenet", 96)])
-def test_checkpointed_activations_change_nothing(name, size):
+def test_checkpointed_activations_change_nothing(name, size, amp):
     """The same gradients and statistics, from two computations of what lies within a stage."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=3, image_size=size, batch_norm=True)
@@ -238,7 +239,8 @@ def test_checkpointed_activations_change_nothing(name, size):
         first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
         first.register_forward_hook(lambda *_: computed.append(1))
         torch.manual_seed(1)  # of dropout
-        loss, _ = AuxiliaryLoss(nn.CrossEntropyLoss())(network(x), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            loss, _ = AuxiliaryLoss(nn.CrossEntropyLoss())(network(x), labels)
         loss.backward()
         computed.append(0)
     assert computed == [1, 0, 1, 1, 0]
@@ -247,10 +249,11 @@ def test_checkpointed_activations_change_nothing(name, size):
     assert same(model.state_dict(), saving.state_dict())
 
 
-def test_out_of_memory_says_what_to_do(train, monkeypatch):
-    monkeypatch.setattr(AuxiliaryLoss, "forward", lambda *_: torch.empty(2**60))
-    with pytest.raises(options.UsageError, match="lower --batch-size"):
-        train(*SMALL)
+def test_out_of_memory_says_what_to_do(capsys):
+    with pytest.raises(SystemExit) as stop:
+        options.run(lambda: torch.empty(2**60))
+    assert stop.value.code == 2
+    assert "lower --batch-size" in capsys.readouterr().err
 
 
 def test_plain_vgg16_leaves_the_plateau(train):

@@ -43,13 +43,14 @@ def main() -> None:
     unknown = set(args.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section is called {min(unknown)}: there are {', '.join(SECTIONS)}")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
     for name in args.sections or SECTIONS:
         if name.startswith("photos") and not args.photos:
             print(f"{name}: skipped, name some with --photos\n")
             continue
         table = pd.DataFrame(SECTIONS[name](args))
-        table.to_csv(args.output_dir / f"benchmark_{name}.csv", index=False, float_format="%.5g")
-        print(f"{name}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)
+        table.to_csv(args.output_dir / f"benchmark_{name}.csv", index=False, float_format="%.6g")
+        print(f"{name}\n{table.to_string(index=False, float_format='{:.6g}'.format)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """What each lever costs and gains, and how the cost grows with the work."""
 
 import argparse
+from functools import partial
 
 from tests.benchmarks.speed import train
+from tests.benchmarks.turns import in_turns, summary
 
-# VGG16 with one thing changed at a time. Memory is weights, gradients, Adam's two moments and the
-# moving average, 4 bytes each, and the activations, which alone grow with the batch.
+LITTLE = ("--accumulate-steps", 4, "--checkpoint-activations", "--optimizer", "sgd")
+# VGG16 with one thing changed at a time; the first is what the others are compared with. Memory is
+# weights, gradients, Adam's two moments and the moving average, 4 bytes each, and the activations,
+# which alone grow with the batch.
 LEVERS = {
-    224: (
+    ("--image-size", 224, "--limit", 64): (
         ("-b", 32),
         ("-b", 16),
         ("-b", 8),
@@ -18,8 +22,9 @@ LEVERS = {
         ("-b", 32, "--ema-decay", 0),
         ("-b", 32, "--image-size", 128),
         ("-b", 32, "--image-size", 64),
+        ("-b", 8, *LITTLE),
     ),
-    32: (
+    ("--image-size", 32, "--limit", 1024): (
         ("-b", 128),
         ("-b", 512),
         ("-b", 32),
@@ -33,31 +38,37 @@ LEVERS = {
 
 
 def memory(args: argparse.Namespace) -> list[dict]:
-    """VGG16 at 224 and at 32 px: images a second and megabytes for each lever; the first is 1."""
+    """VGG16 at 224 and at 32 px: images a second and megabytes for each lever, and their ratios."""
     rows = []
-    for size, levers in LEVERS.items():
-        for lever in levers:
-            what = ("--model", "vgg16", "--image-size", size, *lever)  # the last --image-size holds
-            speed, megabytes = train(*what, "--limit", 96 if size == 224 else 1536)
-            first = rows[-1]["first"] if rows and rows[-1]["pixels"] == size else (speed, megabytes)
-            rows.append(
-                {
-                    "pixels": size,
-                    "options": " ".join(map(str, lever)),
-                    "images/s": speed,
-                    "memory, MB": megabytes,
-                    "speed ratio": speed / first[0],
-                    "memory ratio": megabytes / first[1],
-                    "first": first,
-                }
-            )
-    return [{key: row[key] for key in row if key != "first"} for row in rows]
+    for base, levers in LEVERS.items():
+        tasks = {
+            " ".join(map(str, lever)): partial(train, "--model", "vgg16", *base, *lever)
+            for lever in levers
+        }
+        results = in_turns(tasks, args.rounds, f"levers, {base[1]} px")
+        speeds = {name: summary([s for s, _ in r]) for name, r in results.items()}
+        megabytes = {name: max(mb for _, mb in r) for name, r in results.items()}
+        first = next(iter(tasks))
+        rows += [
+            {"pixels": base[1], "options": name}
+            | {f"images/s {key}": value for key, value in speeds[name].items()}
+            | {
+                "memory, MB": megabytes[name],
+                "speed ratio": speeds[name]["median"] / speeds[first]["median"],
+                "memory ratio": megabytes[name] / megabytes[first],
+            }
+            for name in tasks
+        ]
+    return rows
 
 
 def cost(args: argparse.Namespace) -> list[dict]:
-    """GoogLeNet with more images, and with larger ones: what an image and a pixel cost."""
+    """GoogLeNet with more images, and with larger ones: what an image and a pixel cost.
+
+    All with auxiliary heads, which begin at 80 px.
+    """
     rows = []
-    for images, size in ((1600, 64), (3200, 64), (6400, 64), (1600, 96), (1600, 128), (1600, 192)):
+    for images, size in ((800, 96), (1600, 96), (3200, 96), (800, 128), (800, 192), (800, 256)):
         speed, megabytes = train("--image-size", size, "--limit", images)
         row = {"images": images, "pixels": size, "seconds": images / speed}
         row["microseconds an image"] = 1e6 / speed

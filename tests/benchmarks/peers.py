@@ -1,11 +1,10 @@
 """What people would use instead: torchvision's networks, trained as tutorials do.
 
-    python tests/benchmarks/peers.py --model vgg16 --image-size 224 -b 32 --limit 128
-    python tests/benchmarks/peers.py --model vgg16 --image-size 224 -b 32 --limit 128 --timm-style
+    python -m tests.benchmarks.peers --model vgg16 --image-size 32 -b 128 --limit 2560 --data-dir D
 
 The plain recipe: datasets.FashionMNIST, Resize and ToTensor with Pillow, two worker processes,
-float32, Adam. --timm-style: the same with channels-last and bfloat16 autocast. Trains on so many
-images once and prints the images a second, from the first batch asked for to the last step.
+float32, Adam. --timm-style: the same with channels-last and bfloat16 autocast. Trains for two
+epochs and prints the speed of the second, from the first batch asked for to the last step.
 """
 
 import argparse
@@ -19,16 +18,21 @@ from torch import nn
 from torchvision import datasets, transforms
 
 
-def build(name: str, channels: int, classes: int) -> nn.Module:
-    """torchvision's network, its first convolution for so many channels; no auxiliary loss."""
+def build(name: str, image_size: int, small_head: bool = False) -> nn.Module:
+    """torchvision's network for grey images of ten classes; no auxiliary loss.
+
+    small_head: VGG16's first fully connected layer sized by the map, as here. torchvision's own is
+    sized for 7 x 7 whatever comes, which at 32 px are copies of one cell.
+    """
     if name == "vgg16":
-        model = torchvision.models.vgg16(num_classes=classes)
-        model.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
-    else:
-        model = torchvision.models.googlenet(
-            num_classes=classes, aux_logits=False, init_weights=False
-        )
-        model.conv1.conv = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        model = torchvision.models.vgg16(num_classes=10)
+        model.features[0] = nn.Conv2d(1, 64, 3, padding=1)
+        if small_head:
+            model.avgpool = nn.Identity()
+            model.classifier[0] = nn.Linear(512 * (image_size // 32) ** 2, 4096)
+        return model
+    model = torchvision.models.googlenet(num_classes=10, aux_logits=False, init_weights=False)
+    model.conv1.conv = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     return model
 
 
@@ -43,7 +47,9 @@ def loader(root: str, image_size: int, batch_size: int, limit: int) -> torch.uti
     )
     images = datasets.FashionMNIST(root, train=True, transform=transform)
     images = torch.utils.data.Subset(images, range(limit))
-    return torch.utils.data.DataLoader(images, batch_size, shuffle=True, num_workers=2)
+    return torch.utils.data.DataLoader(
+        images, batch_size, shuffle=True, num_workers=2, persistent_workers=True
+    )
 
 
 def main() -> None:
@@ -57,24 +63,27 @@ def main() -> None:
     add("--timm-style", action="store_true")
     args = parser.parse_args()
 
-    model = build(args.model, channels=1, classes=10).train()
+    # timm's VGG has no layers for pixels that are not there: the smaller head is the fair peer.
+    model = build(args.model, args.image_size, small_head=args.timm_style).train()
     if args.timm_style:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     criterion = nn.CrossEntropyLoss()
     batches = loader(args.data_dir, args.image_size, args.batch_size, args.limit)
 
-    started, seen = time.perf_counter(), 0
-    for images, labels in batches:
-        if args.timm_style:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16) if args.timm_style else nullcontext():
-            loss = criterion(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen += len(labels)
-    print(json.dumps({"images_per_second": seen / (time.perf_counter() - started)}))
+    for _ in range(2):  # the first to warm up
+        started, seen = time.perf_counter(), 0
+        for images, labels in batches:
+            if args.timm_style:
+                images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16) if args.timm_style else nullcontext():
+                loss = criterion(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen += len(labels)
+            seconds = time.perf_counter() - started
+    print(json.dumps({"images_per_second": seen / seconds}))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from data.augment import Preprocess
 from data.images import ImageSet, train_loader
 from engine import options
 from models import create_model
+from models.googlenet import AuxiliaryLoss
 from tests.benchmarks.turns import PYTHON, in_turns, run, summary
 
 STEPS, BATCH, SIZE = 30, 64, 96  # of train_catsdogs.py's GoogLeNet
@@ -26,8 +27,9 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
     options.keep_freed_memory()
     with tempfile.TemporaryDirectory() as temporary:
         split = Path(temporary) / "split"
-        command = [PYTHON, "split_dataset.py", args.photos.resolve(), "--output", split]
-        rows = group({"split_dataset.py": partial(seconds, *command, "--overwrite")}, args.rounds)
+        folder = iter([split, *(Path(temporary) / str(number) for number in range(args.rounds))])
+        command = [PYTHON, "split_dataset.py", args.photos.resolve(), "--output"]
+        rows = group({"split_dataset.py": lambda: seconds(*command, next(folder))}, args.rounds)
         tasks = {
             "compute_mean_std.py": partial(seconds, PYTHON, "compute_mean_std.py", split),
             "two passes with Pillow and NumPy": lambda: two_passes(split),
@@ -47,22 +49,32 @@ def growth(args: argparse.Namespace) -> list[dict]:
     """The most memory that each step holds with 2,000 photos and with all."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        everything, few = Path(temporary) / "all", Path(temporary) / "few"
-        split = ("split_dataset.py", args.photos.resolve(), "--output", everything)
-        whole = run(PYTHON, *split)
-        source = Path(temporary) / "source"
-        photos = sorted((everything / "train").rglob("*.*"), key=lambda path: path.name)[:2000]
-        for photo in photos:
-            (source / photo.parent.name).mkdir(parents=True, exist_ok=True)
-            (source / photo.parent.name / photo.name).hardlink_to(photo)
-        part = run(PYTHON, "split_dataset.py", source, "--output", few)
-        rows.append(("split_dataset.py", part, whole))
-        pair = [run(PYTHON, "compute_mean_std.py", folder) for folder in (few, everything)]
+        run(
+            PYTHON, "split_dataset.py", args.photos.resolve(), "--output", Path(temporary) / "first"
+        )
+        photos = sorted((Path(temporary) / "first" / "train").rglob("*.*"))
+        sources, splits = [], []
+        for name, chosen in (
+            ("few", photos[:: max(1, len(photos) // 2000)][:2000]),
+            ("all", photos),
+        ):
+            sources.append(Path(temporary) / f"{name}_source")
+            splits.append(Path(temporary) / name)
+            for photo in chosen:
+                link = sources[-1] / photo.relative_to(Path(temporary) / "first" / "train")
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.hardlink_to(photo)
+        pair = [
+            run(PYTHON, "split_dataset.py", source, "--output", split)
+            for source, split in zip(sources, splits, strict=True)
+        ]
+        rows.append(("split_dataset.py", *pair))
+        pair = [run(PYTHON, "compute_mean_std.py", split) for split in splits]
         rows.append(("compute_mean_std.py", *pair))
         training = ("train_catsdogs.py", "--epochs", 1, "--data-dir")
         pair = [
-            run(PYTHON, *training, folder, "--output-dir", Path(temporary) / "run")
-            for folder in (few, everything)
+            run(PYTHON, *training, split, "--output-dir", Path(temporary) / "run")
+            for split in splits
         ]
         rows.append(("train_catsdogs.py, one epoch", *pair))
     return [
@@ -99,15 +111,17 @@ def two_passes(split: Path) -> None:
 def training_step() -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Forward, backward and update of GoogLeNet as train_catsdogs.py has them."""
     device = torch.device("cpu")
-    model_args = {"num_classes": 2, "image_size": SIZE, "batch_norm": True, "aux_heads": False}
+    model_args = {"num_classes": 2, "image_size": SIZE, "batch_norm": True}
     model = options.build_model(create_model, "googlenet", model_args, device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     preprocess = Preprocess([0.5] * 3, [0.25] * 3, SIZE, flip=True, crop=0.25, jitter=0.2).train()
+    criterion = AuxiliaryLoss(nn.CrossEntropyLoss())
     amp = options.has_bfloat16(device)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
+        x = preprocess(images)
         with torch.autocast("cpu", torch.bfloat16, enabled=amp):
-            loss = nn.functional.cross_entropy(model(preprocess(images)), labels)
+            loss, _ = criterion(model(x), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

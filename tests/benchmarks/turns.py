@@ -1,5 +1,6 @@
 """Measuring: tasks in turns, processes with their memory, and what the machine can do at most."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -19,15 +20,15 @@ PYTHON = sys.executable
 
 
 class Process(NamedTuple):
-    """A command that has ended: what it printed, how long it took, the most memory it held."""
+    """A command that has ended: what it printed, how long it took, the most memory it held, MB."""
 
     output: str
     seconds: float
     megabytes: float
 
 
-def run(*command: object) -> Process:
-    """Run a command in the repository's folder and measure it.
+def run(*command: object, environment: dict[str, str] | None = None) -> Process:
+    """Run a command in the repository's folder and measure it, with the processes it starts.
 
     Raises:
         RuntimeError: it failed; with what it wrote to standard error.
@@ -35,7 +36,9 @@ def run(*command: object) -> Process:
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         command = list(map(str, command))
         started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors)
+        # On the CPU, like its peers, wherever there is a GPU.
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", **(environment or {})}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment)
         samples = [0]
         sampler = threading.Thread(target=sample_memory, args=(process, samples))
         sampler.start()
@@ -50,14 +53,25 @@ def run(*command: object) -> Process:
 
 
 def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
-    """Note 20 times a second how many bytes the process holds, without pages of files (Linux)."""
-    status = Path(f"/proc/{process.pid}/status")
+    """Note 20 times a second how many bytes the process and those it started hold (Linux).
+
+    Pages of files, which the system can drop and read again, are left out.
+    """
     while process.returncode is None:
-        with suppress(OSError):  # it has just ended
-            for line in status.read_text().splitlines():
-                if line.startswith("RssAnon"):
-                    samples.append(1024 * int(line.split()[1]))
+        samples.append(memory_of(process.pid))
         time.sleep(0.05)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process and its children hold, alone or shared with one another."""
+    total = 0
+    with suppress(OSError):  # it has just ended
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(("RssAnon", "RssShmem")):
+                total += 1024 * int(line.split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        total += sum(memory_of(int(child)) for child in children)
+    return total
 
 
 def in_turns(tasks: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, list]:
