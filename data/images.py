@@ -17,6 +17,8 @@ class DataError(Exception):
 class ImageSet(Dataset):
     """Images and their labels, as a map-style dataset that fetches a whole batch at a time.
 
+    A DataLoader of it takes ``collate_fn=whole_batch``, and any sampler.
+
     Attributes:
         images: uint8, N x C x H x W, in memory or memory-mapped.
         labels: int64, N, each an index into classes.

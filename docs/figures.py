@@ -247,10 +247,11 @@ class Trained:
             path, self.saved["channels"], self.saved["source_size"], self.saved["fit"]
         )
 
-    def validation_images(self, data_dir: Path | None, count: int = 1000) -> ImageSet:
-        """The first of the validation images, those of the sample for FashionMNIST."""
+    def validation_images(
+        self, data_dir: Path | None, sample: bool = False, count: int = 1000
+    ) -> ImageSet:
+        """The first of the validation images (of those of FashionMNIST's bundled sample)."""
         if self.saved["dataset"] == "fashionmnist":
-            sample = data_dir is None
             found = fashionmnist.find(data_dir, sample)
             return fashionmnist.load_train_val(found, sample)[1].first(count)
         folder = data_dir or Path(self.saved["recipe"].get("data_dir", "data/catsdogs"))

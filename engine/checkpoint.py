@@ -13,23 +13,23 @@ import torch
 
 FORMAT = "vgg16-googlenet/1"
 # What testing and predicting need; a file for going on has more (engine/loop.py).
-KEYS = (
-    "model",
-    "model_args",
-    "state_dict",
-    "dataset",
-    "classes",
-    "image_size",
-    "source_size",
-    "fit",
-    "mean",
-    "std",
-    "flip",
-    "channels",
-    "epoch",
-    "metrics",
-    "recipe",
-)
+KEYS = {
+    "model": str,
+    "model_args": dict,
+    "state_dict": dict,
+    "dataset": str,
+    "classes": list,
+    "image_size": int,
+    "source_size": int,
+    "fit": str,
+    "mean": list,
+    "std": list,
+    "flip": bool,
+    "channels": int,
+    "epoch": int,
+    "metrics": dict,
+    "recipe": dict,
+}
 
 
 class CheckpointError(Exception):
@@ -70,6 +70,11 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     missing = [key for key in KEYS if key not in checkpoint]
     if missing:
         raise CheckpointError(f"{path}: this checkpoint lacks {', '.join(missing)}")
+    wrong = [key for key, kind in KEYS.items() if not isinstance(checkpoint[key], kind)]
+    if not wrong and len(checkpoint["classes"]) != checkpoint["model_args"].get("num_classes"):
+        wrong = ["classes"]
+    if wrong:
+        raise CheckpointError(f"{path}: this checkpoint's {', '.join(wrong)} cannot be right")
     return checkpoint
 
 

@@ -28,8 +28,7 @@ class Interrupted(Exception):
 
 OUT_OF_MEMORY = (
     "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
-    "larger batch, and --checkpoint-activations halves the memory), or --image-size; see "
-    "docs/tuning.md"
+    "larger batch, and --checkpoint-activations takes less), or --image-size"
 )
 
 
@@ -207,7 +206,7 @@ def parse_training(
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():
         stored = resumed["recipe"].get(name)
-        if name not in FREE_ON_RESUME and stored != value:
+        if name not in FREE_ON_RESUME and str(stored) != str(value):  # paths are stored as text
             raise UsageError(
                 f"--{name.replace('_', '-')} {value} does not fit the run in {args.resume}, which "
                 f"has {stored}: leave it out, or start a new run without --resume"
@@ -358,8 +357,15 @@ def build_scheduler(
     total = max(3, args.epochs * steps_per_epoch)  # OneCycleLR takes no fewer
     warmup = min(round(args.warmup_epochs * steps_per_epoch), total // 2)
     if args.scheduler == "onecycle":
-        # From lr / 25 up to lr, then down to almost nothing; the momentum moves against it.
-        return schedulers.OneCycleLR(optimizer, args.lr, total, pct_start=max(warmup, 2) / total)
+        # From lr / 25 up to lr, then down to almost nothing. Adam's momentum moves against it;
+        # SGD's stays at the papers' 0.9.
+        return schedulers.OneCycleLR(
+            optimizer,
+            args.lr,
+            total,
+            pct_start=max(warmup, 2) / total,
+            cycle_momentum=args.optimizer == "adam",
+        )
     if args.scheduler == "cosine":
         main = schedulers.CosineAnnealingLR(optimizer, total - warmup)
     elif args.scheduler == "step":  # a tenth after a half, and again after three quarters
