@@ -142,6 +142,7 @@ def draw_costs(tables: dict[str, list[Row]], path: Path) -> None:
                 padding=2,
             )
             axes.set_title(f"{name}: {title} ({sum(values):.3g})")
+            axes.margins(y=0.1)  # room for the labels below the title
             ticks = names if kind == "macs" else [""] * len(names)
             axes.set_xticks(range(len(rows)), ticks, rotation=60, ha="right", fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
