@@ -43,19 +43,19 @@ RECIPES = {
         "batch_size": 64,  # twice the steps of 128 in an epoch
         "lr": 4e-3,  # 5e-3 was a little better than 3e-3 in 4 epochs; this leaves a margin
         "epochs": 20,  # 70 minutes on two cores
-        "warmup_epochs": 4,  # a fifth of the run, after which Adam's averages are settled
+        "warmup_epochs": 4,  # a fifth of the run; not compared with others
         "dropout": 0.2,  # the paper's 0.4 is for a hundred epochs: here the network underfits
     },
     "vgg16": COMMON
     | {
         "image_size": 32,  # five poolings leave 1 x 1; 224 px costs 47 times as much
-        "lr": 1e-3,  # a third of GoogLeNet's: its fully connected layers are not normalised
+        "lr": 1e-3,  # a quarter of GoogLeNet's: its fully connected layers are not normalised
         "epochs": 12,  # 70 minutes on two cores
-        "warmup_epochs": 3,  # a quarter: without normalisation in its last layers it needs more
+        "warmup_epochs": 3,  # a quarter of the run; not compared with others
         "dropout": 0.3,  # as for GoogLeNet: the paper's 0.5 is for 74 epochs
     },
 }
-# Without batch-norm a high rate can diverge, or leave the loss at ln 10, hence a quarter of it.
+# Without batch-norm a high rate can diverge, or leave the loss at ln 10, hence lower ones.
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make 42 batches of 128, too few steps for an epoch: half the batch makes 85. Eight
