@@ -166,6 +166,8 @@ def build(
         "batch_norm": args.batch_norm,
         "dropout": args.dropout,
     }
+    if args.aux_heads is not None:  # else GoogLeNet decides; VGG16 has none
+        model_args["aux_heads"] = args.aux_heads
     if args.model == "googlenet":
         model_args["torchvision_compatible"] = args.init == "imagenet" or bool(
             start and start["model_args"].get("torchvision_compatible")

@@ -96,6 +96,8 @@ def main() -> None:
         "batch_norm": args.batch_norm,
         "dropout": args.dropout,
     }
+    if args.aux_heads is not None:  # else GoogLeNet decides; VGG16 has none
+        model_args["aux_heads"] = args.aux_heads
     model = options.build_model(create_model, args.model, model_args, device)
     if args.checkpoint_activations:
         checkpoint_activations(model)

@@ -141,6 +141,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--augment", action=on_off, help="vary the training images")
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
+    add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px on)")
     add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
     add(
         "--checkpoint-activations",

@@ -221,9 +221,9 @@ def test_googlenet_equals_torchvision():
     images = torch.randn(2, 3, 224, 224, dtype=torch.float64)
     torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-10, atol=1e-10)
     our, their = ours.train()(images), theirs.train()(images)
-    torch.testing.assert_close(our.logits, their.logits, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(our.aux4a, their.aux_logits1, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(our.aux4d, their.aux_logits2, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(our.logits, their.logits, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(our.aux4a, their.aux_logits1, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(our.aux4d, their.aux_logits2, rtol=1e-10, atol=1e-10)
     again = torchvision.models.googlenet(
         num_classes=7, init_weights=False, transform_input=False
     ).double()

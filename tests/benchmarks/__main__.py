@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine import options
-from tests.benchmarks import accuracy, growth, photos, speed, startup
+from tests.benchmarks import ablations, accuracy, growth, photos, speed, startup
 
 SECTIONS = {
     "training": speed.training,
@@ -28,6 +28,7 @@ SECTIONS = {
     "photos-memory": photos.growth,
     "startup": startup.benchmark,
     "accuracy": accuracy.benchmark,
+    "ablations": ablations.benchmark,
 }
 
 

@@ -1,0 +1,94 @@
+"""What each choice of the recipes is worth: short runs of one budget that differ in one thing.
+
+Each with two seeds, side by side with a thread each. What is compared is validation accuracy after
+the last epoch, not the best one, which would flatter what is unsteady.
+"""
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from tests.benchmarks.turns import PYTHON, ROOT, run
+
+SEEDS = (0, 1)
+CLOTHES = ("train_fashionmnist.py", "--limit", 12000, "--epochs", 3, "--warmup-epochs", 1)
+PHOTOS = ("train_catsdogs.py", "--limit", 6000, "--epochs", 4, "--warmup-epochs", 1)
+SHIPPED = ROOT / "checkpoints" / "fashionmnist_googlenet.pth"
+# Of each group the first, the recipe as it is, is what the others are compared with.
+GROUPS = {
+    "FashionMNIST, GoogLeNet": {
+        ("recipe", ""): CLOTHES,
+        ("batch size", "32"): (*CLOTHES, "-b", 32),
+        ("batch size", "256"): (*CLOTHES, "-b", 256),
+        ("learning rate", "1e-3"): (*CLOTHES, "--lr", 1e-3),
+        ("learning rate", "1e-2"): (*CLOTHES, "--lr", 1e-2),
+        ("optimizer", "SGD, 1e-2"): (*CLOTHES, "--optimizer", "sgd"),
+        ("optimizer", "SGD, 1e-1"): (*CLOTHES, "--optimizer", "sgd", "--lr", 0.1),
+        ("schedule", "cosine"): (*CLOTHES, "--scheduler", "cosine"),
+        ("schedule", "constant"): (*CLOTHES, "--scheduler", "constant"),
+        ("augmentation", "none"): (*CLOTHES, "--no-augment"),
+        ("batch-norm", "none, 1e-3"): (*CLOTHES, "--no-batch-norm"),
+        ("moving average", "none"): (*CLOTHES, "--ema-decay", 0),
+        ("image size", "32 px"): (*CLOTHES, "--image-size", 32),
+        ("image size", "96 px"): (*CLOTHES, "--image-size", 96, "--no-aux-heads"),
+    },
+    "FashionMNIST, VGG16": {
+        ("recipe", ""): (*CLOTHES, "--model", "vgg16"),
+        ("batch-norm", "none, 4e-4"): (*CLOTHES, "--model", "vgg16", "--no-batch-norm"),
+    },
+    "cats and dogs, GoogLeNet": {
+        ("recipe", ""): PHOTOS,
+        ("auxiliary heads", "none"): (*PHOTOS, "--no-aux-heads"),
+        ("start", "from FashionMNIST"): (*PHOTOS, "--init", SHIPPED),
+        ("augmentation", "none"): (*PHOTOS, "--no-augment"),
+    },
+}
+
+
+def benchmark(args: argparse.Namespace) -> list[dict]:
+    """Validation accuracy of each choice with each seed, and what it is better than the recipe."""
+    rows = []
+    total = sum(map(len, GROUPS.values()))
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=total, leave=False) as bar:
+        for group, choices in GROUPS.items():
+            data = ()
+            if group.startswith("cats"):
+                if not args.photos:
+                    continue
+                data = ("--data-dir", prepare(args.photos, Path(folder)))
+            for (what, choice), command in choices.items():
+                bar.set_description(f"{group}: {what} {choice}")
+                with ThreadPoolExecutor(len(SEEDS)) as pool:
+                    accuracies = list(pool.map(partial(accuracy, *command, *data), SEEDS))
+                mean = sum(accuracies) / len(SEEDS)
+                if what == "recipe":
+                    recipe = mean
+                rows.append(
+                    {"runs": group, "what": what, "instead": choice}
+                    | {f"seed {s}": a for s, a in zip(SEEDS, accuracies, strict=True)}
+                    | {"mean": mean, "difference": mean - recipe}
+                )
+                bar.update()
+    return rows
+
+
+def accuracy(*command_and_seed: object) -> float:
+    """Train, on one thread; the validation accuracy after the last epoch."""
+    *command, seed = command_and_seed
+    with tempfile.TemporaryDirectory() as folder:
+        where = ("--seed", seed, "--output-dir", folder)
+        run(PYTHON, *command, *where, environment={"OMP_NUM_THREADS": "1"})
+        return float(pd.read_csv(Path(folder) / "log.csv").val_accuracy.iloc[-1])
+
+
+def prepare(photos: Path, folder: Path) -> Path:
+    """The photos split, and their mean and deviation."""
+    split = folder / "split"
+    run(PYTHON, "split_dataset.py", photos.resolve(), "--output", split)
+    run(PYTHON, "compute_mean_std.py", split)
+    return split
