@@ -18,6 +18,7 @@ class Preprocess(nn.Module):
     Args:
         mean, std: of each channel, for pixels between 0 and 1.
         image_size: pixels a side that the network takes; images are resized bilinearly.
+        train_size: the same in training mode, where that is to be another; None: image_size.
         flip: mirror left and right with probability one half. (In evaluation it is for the caller
             to judge an image from both sides, see ``engine.loop.predict``.)
         shift: move by up to this many pixels of the stored image, up to all four sides.
@@ -37,11 +38,12 @@ class Preprocess(nn.Module):
         crop: float = 1.0,
         jitter: float = 0.0,
         erase: float = 0.0,
+        train_size: int | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
-        self.image_size = image_size
+        self.image_size, self.train_size = image_size, train_size or image_size
         self.flip, self.shift, self.crop = flip, shift, crop
         self.jitter, self.erase = jitter, erase
 
@@ -56,14 +58,14 @@ class Preprocess(nn.Module):
             if self.shift:
                 images = random_shift(images, self.shift, generator)
         x = images.float()
+        size = self.train_size if self.training else self.image_size
         if self.training and self.crop < 1:
-            x = random_resized_crop(x, self.image_size, self.crop, generator)
-        elif x.shape[-2:] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
-            x = F.interpolate(x, size, mode="bilinear", antialias=True)
+            x = random_resized_crop(x, size, self.crop, generator)
+        elif x.shape[-2:] != (size, size):
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         if self.training and self.jitter:
             x = colour_jitter(x, self.jitter, generator)
-        x = (x - self.mean) / self.std
+        x = x.sub_(self.mean).div_(self.std)
         if self.training and self.erase:
             x = random_erase(x, self.erase, generator)
         return x
@@ -133,11 +135,11 @@ def colour_jitter(
     """Vary brightness, contrast and saturation of each image by up to ``strength``; 0 … 255."""
     draws = torch.rand(3, len(x), 1, 1, 1, device=x.device, generator=generator)
     brightness, contrast, saturation = 1 + strength * (2 * draws - 1)
-    x = (x * brightness).clamp(0, 255)
+    x = (x * brightness).clamp_(0, 255)
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = (mean + contrast * (x - mean)).clamp(0, 255)
+    x = x.lerp_(mean, 1 - contrast).clamp_(0, 255)  # in place: each pass over x counts
     grey = x.mean(1, keepdim=True)
-    return (grey + saturation * (x - grey)).clamp(0, 255)
+    return x.lerp_(grey, 1 - saturation).clamp_(0, 255)
 
 
 def random_erase(

@@ -5,6 +5,7 @@ uses and ``python -m models.vgg16`` runs that file once.
 """
 
 from importlib import import_module
+from inspect import signature
 
 from torch import nn
 
@@ -19,4 +20,8 @@ def create_model(name: str, **model_args) -> nn.Module:
     """
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}: choose from {', '.join(MODELS)}")
-    return getattr(import_module(f"models.{name}"), MODELS[name])(**model_args)
+    model_class = getattr(import_module(f"models.{name}"), MODELS[name])
+    unknown = set(model_args) - set(signature(model_class).parameters)
+    if unknown:
+        raise ValueError(f"{name} takes no {min(unknown)}: leave it out")
+    return model_class(**model_args)

@@ -46,16 +46,17 @@ class GoogLeNet(nn.Module):
         in_channels: channels of the images, 1 or 3 (any number works).
         num_classes: number of logits.
         image_size: height and width of the images in pixels, 32 or more.
+        train_size: the same in training, where that is to be another; None: image_size.
         batch_norm: a batch normalisation after each convolution, which then has no bias, and no
             local response normalisation. Departure from the paper: its authors added it in 2015.
         dropout: probability of dropping one of the 1024 features before the linear layer.
         aux_heads: whether to train with the two auxiliary classifiers of Section 5. None: where
-            the map is large enough for them, that is from 80 px on.
+            the map is large enough for them, that is if training from 80 px on.
         torchvision_compatible: build the network that torchvision's ImageNet weights belong to.
             It leaves the paper in five points, each marked "torchvision:" below.
 
     Raises:
-        ValueError: image_size is below 32, or below 80 with auxiliary heads asked for;
+        ValueError: a size is below 32, or below 80 with auxiliary heads asked for;
             torchvision_compatible without batch_norm.
     """
 
@@ -68,20 +69,23 @@ class GoogLeNet(nn.Module):
         dropout: float = 0.4,  # Table 1 and Section 5
         aux_heads: bool | None = None,
         torchvision_compatible: bool = False,
+        train_size: int | None = None,
     ) -> None:
         super().__init__()
-        if image_size < 32:
-            raise ValueError(f"GoogLeNet needs an image_size of 32 or more, got {image_size}")
+        train_size = train_size or image_size
+        for size in (image_size, train_size):
+            if size < 32:
+                raise ValueError(f"GoogLeNet needs an image_size of 32 or more, got {size}")
         if aux_heads is None:
-            aux_heads = image_size >= AUX_MIN_SIZE
-        if aux_heads and image_size < AUX_MIN_SIZE:
+            aux_heads = train_size >= AUX_MIN_SIZE
+        if aux_heads and train_size < AUX_MIN_SIZE:
             raise ValueError(
-                f"the map of a {image_size} px image is too small for the 5x5 pooling of the "
+                f"the map of a {train_size} px image is too small for the 5x5 pooling of the "
                 f"auxiliary heads: use image_size >= {AUX_MIN_SIZE} or aux_heads=False"
             )
         if torchvision_compatible and not batch_norm:
             raise ValueError("torchvision's GoogLeNet is batch-normalised: use batch_norm=True")
-        self.in_channels, self.image_size = in_channels, image_size
+        self.in_channels, self.image_size, self.train_size = in_channels, image_size, train_size
 
         def conv(*args: int, **kwargs: int) -> ConvReLU:
             # torchvision: batch normalisation with an epsilon of 1e-3.
@@ -133,7 +137,7 @@ class GoogLeNet(nn.Module):
 
         self.aux4a = self.aux4d = None
         if aux_heads:
-            map_size = -(-image_size // 16)  # of 4a and 4d: four halvings, rounded up
+            map_size = -(-train_size // 16)  # of 4a and 4d: four halvings, rounded up
             pooled_size = (map_size - 5) // 3 + 1
             pool = nn.AvgPool2d(5, stride=3)  # 14 -> 4 at 224 px
             if torchvision_compatible:
@@ -146,12 +150,13 @@ class GoogLeNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor | Outputs:
         """Logits, N x num_classes, of images N x in_channels x image_size x image_size.
 
-        In training, where there are auxiliary heads, their logits too (``Outputs``).
+        In training, images of train_size; where there are auxiliary heads, their logits too
+        (``Outputs``).
 
         Raises:
             ValueError: the images have another shape.
         """
-        check_input(x, self.in_channels, self.image_size)
+        check_input(x, self.in_channels, self.train_size if self.training else self.image_size)
         heads = self.training and self.aux4a is not None
         #                                     at 224 px:
         x = self.conv1(x)  # N x 64 x 112 x 112

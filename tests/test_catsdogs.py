@@ -692,6 +692,25 @@ def test_train_test_predict(run, ready, train, monkeypatch):
     assert torch.allclose(torch.stack(found), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_googlenet_trains_on_smaller_crops_than_it_judges(train, monkeypatch):
+    sizes = {True: set(), False: set()}
+    forward = augment.Preprocess.forward
+
+    def remember(preprocess, *arguments):
+        x = forward(preprocess, *arguments)
+        sizes[preprocess.training].add(tuple(x.shape[1:]))
+        return x
+
+    monkeypatch.setattr(augment.Preprocess, "forward", remember)
+    for arguments, train_size in (((), 48), (("--train-size", "40"), 40), (("--no-augment",), 64)):
+        sizes[True].clear()
+        best = checkpoint.load(train("--image-size", "64", *arguments))
+        assert (best["image_size"], best["recipe"]["train_size"]) == (64, train_size)
+        assert sizes == {True: {(3, train_size, train_size)}, False: {(3, 64, 64)}}
+    with pytest.raises(UsageError, match="vgg16 takes no train_size"):
+        train("--model", "vgg16", "--image-size", "64", "--train-size", "32")
+
+
 def test_training_learns_red_from_blue(train):
     best = checkpoint.load(train("--epochs", "8", "--no-augment", "--lr", "1e-3"))
     assert best["metrics"]["val_accuracy"] == 1.0

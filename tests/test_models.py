@@ -319,6 +319,23 @@ def test_googlenet_takes_any_size_from_32(size, batch_norm):
     assert (outputs.logits if size >= 80 else outputs).shape == (2, 3)
 
 
+def test_googlenet_may_train_at_another_size():
+    """The heads are sized for it, and the rest of the network is the same."""
+    other = on_meta(GoogLeNet, num_classes=3, image_size=128, train_size=96, batch_norm=True)
+    images = {size: torch.empty(2, 3, size, size, device="meta") for size in (96, 128)}
+    assert isinstance(other(images[96]), Outputs)
+    with pytest.raises(ValueError, match="N x 3 x 96 x 96"):
+        other(images[128])
+    other.eval()
+    assert other(images[128]).shape == (2, 3)
+    with pytest.raises(ValueError, match="N x 3 x 128 x 128"):
+        other(images[96])
+    same = on_meta(GoogLeNet, num_classes=3, image_size=96, batch_norm=True)
+    shapes = [[v.shape for v in m.state_dict().values()] for m in (same, other)]
+    assert shapes[0] == shapes[1]
+    assert on_meta(GoogLeNet, image_size=96, train_size=64).aux4a is None
+
+
 def test_batch_norm_takes_the_place_of_bias_and_lrn():
     for name in MODELS:
         model = on_meta(lambda n=name, **kw: create_model(n, **kw), batch_norm=True)
@@ -338,7 +355,9 @@ def test_batch_norm_takes_the_place_of_bias_and_lrn():
         (lambda: GoogLeNet(image_size=31), ["32 or more", "31"]),
         (lambda: GoogLeNet(image_size=64, aux_heads=True), ["64 px", "80"]),
         (lambda: GoogLeNet(torchvision_compatible=True), ["batch_norm=True"]),
+        (lambda: GoogLeNet(image_size=64, train_size=31), ["32 or more", "31"]),
         (lambda: create_model("resnet"), ["resnet", "vgg16, googlenet"]),
+        (lambda: create_model("vgg16", train_size=64), ["vgg16 takes no train_size"]),
         (
             lambda: on_meta(VGG16, image_size=32)(torch.empty(2, 1, 32, 32, device="meta")),
             ["N x 3 x 32 x 32", "2 x 1 x 32 x 32"],

@@ -24,10 +24,10 @@ from tests.benchmarks.turns import PYTHON, in_turns, matrix_peak, run, summary
 
 # Model, pixels, batch size, images trained on: 224 px, and the defaults of train_fashionmnist.py.
 WORKLOADS = (
-    ("vgg16", 224, 32, 128),
-    ("googlenet", 224, 32, 512),
-    ("vgg16", 32, 128, 2560),
-    ("googlenet", 64, 64, 6400),
+    ("vgg16", 224, 32, 64),
+    ("googlenet", 224, 32, 256),
+    ("vgg16", 32, 128, 1280),
+    ("googlenet", 64, 64, 2560),
 )
 LAST = torch.channels_last
 OURS, PLAIN, TIMM = "this repository", "plain recipe", "timm-style recipe"
