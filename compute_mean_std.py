@@ -50,9 +50,15 @@ def main() -> None:
             "manifest_sha256": manifest_key(args.folder),
         }
         path = args.folder / MEAN_STD
+        if not std.all():
+            raise DataError(f"{args.folder}: all training photos are of one colour")
         temporary = path.with_name(f".{path.name}")
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(found, indent=2) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise DataError(f"{path}: {error.strerror}") from None
         print(f"{path}: train_catsdogs.py takes them from here")
         print(f"Next:\n  python train_catsdogs.py --data-dir {shlex.quote(str(args.folder))}")
 

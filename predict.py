@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from data.augment import Preprocess
@@ -70,7 +71,7 @@ def main() -> None:
     if args.save_figure and files:
         from engine.report import draw_predictions
 
-        pictures = [open_photo(file, saved["channels"]) for file in files[:32]]
+        pictures = [thumbnail(file, saved["channels"]) for file in files[:32]]
         draw_predictions(pictures, rows[:32], args.save_figure)
     for _, message in problems:
         print(f"predict.py: error: {message}", file=sys.stderr)
@@ -84,6 +85,13 @@ def figure(text: str) -> Path:
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"must end in .png, got {text}")
     return path
+
+
+def thumbnail(file: Path, channels: int) -> Image.Image:
+    """The photo, small: drawn at their full size, a few may take gigabytes."""
+    photo = open_photo(file, channels)
+    photo.thumbnail((480, 480))
+    return photo
 
 
 def print_table(files: list[Path], rows: list[list[tuple[str, float]]]) -> None:

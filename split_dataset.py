@@ -53,7 +53,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("source", nargs="?", type=Path, help="folder or zip: Cat/1.jpg … or cat.1.jpg …")
-    add("--download", choices=["oxford-pets"], help="7,349 cats and dogs (Oxford-IIIT Pet, 0.8 GB)")
+    add("--download", choices=["oxford-pets"], help="7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)")
     add("--output", type=Path, default=Path("data/catsdogs"), help="folder to write")
     add("--ratios", type=float, nargs=3, default=[0.8, 0.1, 0.1], metavar="R", help="of the splits")
     add("--seed", type=options.seed, default=0, help="of the draw")
@@ -76,8 +76,8 @@ def main() -> None:
     photos += [Photo(name, "", name, reason="in no class folder") for name in strays]
     refuse_conflicts(photos)
 
+    assign_splits(photos, sorted({kind for kind, _ in labels.values()}), args.ratios, args.seed)
     good = [photo for photo in photos if not photo.reason]
-    assign_splits(good, sorted({kind for kind, _ in labels.values()}), args.ratios, args.seed)
     with built_beside(args.output) as folder:
         write(source, good, folder, args.mode)
         write_tables(photos, folder)
@@ -114,7 +114,7 @@ def refuse_conflicts(photos: list[Photo]) -> None:
 
 
 def assign_splits(photos: list[Photo], classes: list[str], ratios: list[float], seed: int) -> None:
-    """Give each photo its split: in every class the ratios, and copies all in the same one.
+    """Give each good photo its split: in every class the ratios, and copies all in the same one.
 
     The order in which photos are dealt out is that of a hash of seed and content, so that it hangs
     neither on names nor on the order in which they were found.
@@ -125,12 +125,13 @@ def assign_splits(photos: list[Photo], classes: list[str], ratios: list[float], 
     for kind in classes:
         copies = defaultdict(list)
         for photo in photos:
-            if photo.kind == kind:
+            if photo.kind == kind and not photo.reason:
                 copies[photo.sha256].append(photo)
         if len(copies) < len(SPLITS):
+            bad = [f"; {p.name}: {p.reason}" for p in photos if p.kind == kind and p.reason]
             raise DataError(
                 f"class {kind!r} has {len(copies)} different photos that can be used: it takes "
-                f"{len(SPLITS)} at least, one for each split"
+                f"{len(SPLITS)} at least, one for each split{''.join(bad[:3])}"
             )
         order = sorted(copies, key=lambda sha: hashlib.sha256(f"{seed}:{sha}".encode()).digest())
         total = sum(map(len, copies.values()))

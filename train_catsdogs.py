@@ -30,7 +30,7 @@ from models.torchvision_weights import NORMALISATION, load_imagenet
 COMMON = {
     "optimizer": "adam",
     "scheduler": "onecycle",  # a high rate midway, almost none at the end: best in few epochs
-    "weight_decay": 0.05,  # decoupled, so it may be larger than SGD's 5e-4 of the papers
+    "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since the photos are few
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
     "ema_decay": 0.999,  # over the last 1000 steps, as GoogLeNet's own Polyak averaging
     "augment": True,  # 14,400 photos are few: without it the network learns them by heart
@@ -42,13 +42,19 @@ RECIPES = {
     "googlenet": COMMON
     | {
         "image_size": 128,  # and 96 px in training: 224 px would cost five times as much
-        "lr": 3e-3,
-        "epochs": 45,
-        "warmup_epochs": 8,
-        "dropout": 0.2,
+        "lr": 3e-3,  # somewhat less than for FashionMNIST, with images of more variety
+        "epochs": 45,  # 75 minutes on two cores; the last fifteen brought 0.6 points
+        "warmup_epochs": 8,  # a sixth of the run; not compared with others
+        "dropout": 0.2,  # training ends at 97 %, no more than a point above validation
     },
     "vgg16": COMMON
-    | {"image_size": 64, "lr": 1e-3, "epochs": 15, "warmup_epochs": 3, "dropout": 0.5},
+    | {
+        "image_size": 64,  # 96 px costs 2.25 times as much
+        "lr": 1e-3,  # as for FashionMNIST: its fully connected layers are not normalised
+        "epochs": 15,
+        "warmup_epochs": 3,
+        "dropout": 0.5,  # as in the paper: 14,400 photos against 40 million weights
+    },
 }
 # Without batch-norm a high rate can diverge, or leave the loss at ln 2, hence the lower ones.
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
@@ -66,12 +72,12 @@ def recipe(given: argparse.Namespace) -> dict[str, Any]:
     defaults = RECIPES.get(given.model, COMMON)
     if given.batch_norm is False:
         defaults = defaults | PLAIN.get(given.model, {})
-    if given.optimizer == "sgd":
-        defaults = defaults | SGD
     if given.init == "imagenet":
         defaults = defaults | IMAGENET
     if given.freeze_features:
         defaults = defaults | FROZEN
+    if given.optimizer == "sgd":
+        defaults = defaults | SGD
     return defaults
 
 

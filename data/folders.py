@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from data.images import DataError, ImageSet
 from data.parallel import map_threads
-from data.photos import decode, to_channels, to_square
+from data.photos import SUFFIXES, decode, is_hidden, to_channels, to_square
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +51,10 @@ def read_manifest(folder: Path) -> "pd.DataFrame":
         for root, _, names in os.walk(folder / split)
         for name in names
         if os.path.exists(os.path.join(root, name))  # not so for a link that leads nowhere
-        and not name.startswith(".")  # such as file managers leave behind
     }
-    if listed != there:
-        file = min(listed ^ there)
+    # What file managers leave behind (.DS_Store, Thumbs.db) does no harm.
+    added = [f for f in there - listed if Path(f).suffix.lower() in SUFFIXES and not is_hidden(f)]
+    for file in sorted([*(listed - there), *added])[:1]:
         reason = "lists it and it is gone" if file in listed else "does not list it"
         raise DataError(f"{folder / file}: {MANIFEST} {reason}: split again")
     return manifest
@@ -163,10 +164,14 @@ def read_mean_std(folder: Path) -> tuple[list[float], list[float]]:
     Raises:
         DataError: it was not run, or was for another split.
     """
-    path, run = folder / MEAN_STD, f"run: python compute_mean_std.py {folder}"
+    path = folder / MEAN_STD
+    run = f"run: python compute_mean_std.py {shlex.quote(str(folder))}"
     try:
         found = json.loads(path.read_text())
         key, mean, std = found["manifest_sha256"], found["mean"], found["std"]
+        values = np.array([mean, std], np.float64)
+        if values.shape != (2, 3) or not np.isfinite(values).all() or min(std) <= 0:
+            raise ValueError
     except OSError:
         raise DataError(f"{path}: is not there yet: {run}") from None
     except (ValueError, KeyError, TypeError):

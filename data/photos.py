@@ -38,10 +38,21 @@ def photos_at(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    photos = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    photos = sorted(
+        photo
+        for photo in path.rglob("*")
+        if photo.suffix.lower() in SUFFIXES
+        and not is_hidden(photo.relative_to(path).as_posix())
+        and photo.is_file()
+    )
     if not photos:
         raise DataError(f"{path}: no photos in this folder")
     return photos
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path is that of a hidden file, or in a hidden folder, or what macOS zips along."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def decode(file: Path | BinaryIO) -> Image.Image:

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -10,9 +11,11 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from data.images import DataError
+from data.photos import is_hidden
 
 FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names its photos: class cat
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "test1"}
+# train, training_set, val, test1, …: folders of a set that is split already.
+SPLIT = re.compile(r"(train|training|val|valid|validation|dev|eval|test|testing)[-_ ]?(set|\d*)")
 
 # No photo is larger, and no archive of photos shrinks as much: what is above is a bomb.
 MAX_MEMBER = 2**29  # bytes
@@ -43,7 +46,11 @@ class Source(ABC):
             DataError: there are no files, there is but one class, or it is split already.
         """
         try:
-            return label(self.names())
+            names = self.names()
+            for name in names:
+                if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+                    raise DataError(f"rename {name!a}: it has control characters, or is no UTF-8")
+            return label(names)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None
 
@@ -69,9 +76,6 @@ class FolderSource(Source):
             inside = Path(folder).relative_to(self.path)
             names += [(inside / name).as_posix() for name in files]
             names += [(inside / name).as_posix() + "/" for name in folders]
-        for name in names:
-            if any("\udc80" <= letter <= "\udcff" for letter in name):
-                raise DataError(f"{self.path}: rename {name!a}: its bytes are not UTF-8")
         return visible(names)
 
     def read(self, name: str) -> bytes:
@@ -120,14 +124,16 @@ class ZipSource(Source):
             self.zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
             raise DataError(f"{path}: not a whole zip ({error}): get it anew") from None
-        self.members: dict[str, str] = {}  # tidy name -> name in the zip
+        self.members: dict[str, zipfile.ZipInfo] = {}  # by a tidy name
         unpacked = 0
         for member in self.zip.infolist():
             # One way to write a path, whichever the zip has: ./Cat/1.jpg, Cat//1.jpg, Cat\\1.jpg.
-            name = str(PurePosixPath(member.filename.replace("\\", "/")))
-            self.members[name + "/" * member.is_dir()] = member.filename
+            name = str(PurePosixPath(member.filename.replace("\\", "/"))) + "/" * member.is_dir()
             unpacked += member.file_size
             reason = self.objection(member)
+            if name in self.members and not member.is_dir():
+                reason = "is there twice"
+            self.members[name] = member
             if reason:
                 raise DataError(f"{path}: refused, since its member {member.filename!r} {reason}")
         if unpacked > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
@@ -146,14 +152,18 @@ class ZipSource(Source):
             return f"would unpack to {member.file_size / 2**20:.0f} MiB"
         if member.flag_bits & 1:
             return "is encrypted"
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return "is compressed in a way that cannot be unpacked within bounds"
         return None
 
     def names(self) -> list[str]:
         return visible(self.members)
 
     def read(self, name: str) -> bytes:
+        member = self.members[name]
         try:
-            return self.zip.read(self.members[name])
+            with self.zip.open(member) as file:
+                return file.read(member.file_size + 1)  # and no further, whatever is in it
         except Exception as error:  # of many kinds, as the damage and the compression have it
             raise OSError(f"damaged in the zip ({error})") from None
 
@@ -172,12 +182,8 @@ def open_source(path: Path) -> Source:
 
 
 def visible(names: Iterable[str]) -> list[str]:
-    """Sorted, each once, without hidden files and what macOS adds to a zip."""
-
-    def is_hidden(part: str) -> bool:
-        return part.startswith(".") or part == "__MACOSX"
-
-    return sorted({name for name in names if not any(map(is_hidden, name.split("/")))})
+    """Sorted, each once, without hidden ones."""
+    return sorted({name for name in names if not is_hidden(name)})
 
 
 def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
@@ -208,9 +214,10 @@ def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
 
 def label_by_folder(inside: dict[str, str], folders: list[str]) -> dict[str, tuple[str, str]]:
     """Files in class folders; ``inside`` has the path of each from where those folders are."""
-    if SPLITS.issuperset(folder.lower() for folder in folders):
+    splits = [folder for folder in folders if SPLIT.fullmatch(folder.lower())]
+    if len(splits) > 1:
         raise DataError(
-            f"it is split already, into {', '.join(folders)}: name the folder of the classes"
+            f"it is split already, into {', '.join(splits)}: name the folder of the classes"
         )
     parts = {file: path.partition("/") for file, path in inside.items()}
     labels = {file: (kind, rest) for file, (kind, _, rest) in parts.items() if rest}

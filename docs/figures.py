@@ -269,7 +269,7 @@ class Trained:
             )
             for name in names
         ]
-        logits = self.model(self.preprocess(torch.from_numpy(images)))
+        logits = self.model(self.preprocess(torch.tensor(images)))
         for hook in hooks:
             hook.remove()
         return logits, outputs
@@ -314,15 +314,17 @@ def draw_maps(trained: Trained, photo: np.ndarray, path: Path) -> None:
 def evidence(trained: Trained, image: np.ndarray) -> tuple[np.ndarray, int, float]:
     """Grad-CAM (Selvaraju et al. 2017): where in the image the evidence for its class lies.
 
-    Of the last stage with 4 x 4 cells or more: each cell of each map counts as much as the class's
-    logit rises with it (cell by cell, Draelos and Carin 2020, since further layers follow).
+    Of a late stage, but not the last, with 4 x 4 cells or more: each cell of each map counts as
+    much as the log odds of the class rise with it (cell by cell, Draelos and Carin 2020, since
+    further layers follow).
     Returns the map, 0 to 1, S x S; the class; and its probability.
     """
     stages = STAGES[trained.name]
     logits, outputs = trained.look(image[None], stages)
-    stage = [name for name in stages if min(outputs[name].shape[2:]) >= 4][-1]
+    stage = [name for name in stages[:-1] if min(outputs[name].shape[2:]) >= 4][-1]
     maps, predicted = outputs[stage], int(logits.argmax())
-    (gradient,) = torch.autograd.grad(logits[0, predicted], maps)
+    others = torch.cat([logits[0, :predicted], logits[0, predicted + 1 :]]).logsumexp(0)
+    (gradient,) = torch.autograd.grad(logits[0, predicted] - others, maps)
     heat = (gradient * maps).sum(1, keepdim=True).relu().detach()
     heat = nn.functional.interpolate(heat, image.shape[1:], mode="bilinear")[0, 0]
     probability = logits.softmax(1)[0, predicted].item()

@@ -41,6 +41,9 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     """
     name = Path(sys.argv[0]).name
     code = 0
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that this, too, tidies up
     try:
         main()
@@ -141,7 +144,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--augment", action=on_off, help="vary the training images")
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
-    add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px on)")
+    add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px)")
     add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
     add(
         "--checkpoint-activations",

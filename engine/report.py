@@ -158,12 +158,15 @@ def draw_predictions(photos: list, rows: list[list[tuple[str, float]]], path: Pa
         rows: for each photo its (class, probability) pairs, most probable first.
     """
     plt = pyplot()
-    figure, grid = plt.subplots(
-        len(photos), 2, figsize=(7, 2.2 * len(photos)), layout="constrained", squeeze=False
-    )
-    for (left, right), photo, row in zip(grid, photos, rows, strict=True):
+    side_by_side = 1 if len(photos) < 4 else 2
+    lines = -(-len(photos) // side_by_side)
+    size = (6 * side_by_side, 2.2 * lines)
+    figure, grid = plt.subplots(lines, 2 * side_by_side, figsize=size, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for (left, right), photo, row in zip(grid.reshape(-1, 2), photos, rows, strict=False):
+        right.set_axis_on()
         left.imshow(photo, cmap="gray", vmin=0, vmax=255)
-        left.set_axis_off()
         names, values = zip(*reversed(row), strict=True)
         bars = right.barh(names, values)
         right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3)

@@ -81,7 +81,7 @@ class GoogLeNet(nn.Module):
         if aux_heads and train_size < AUX_MIN_SIZE:
             raise ValueError(
                 f"the map of a {train_size} px image is too small for the 5x5 pooling of the "
-                f"auxiliary heads: use image_size >= {AUX_MIN_SIZE} or aux_heads=False"
+                f"auxiliary heads: train at {AUX_MIN_SIZE} px or more, or without the heads"
             )
         if torchvision_compatible and not batch_norm:
             raise ValueError("torchvision's GoogLeNet is batch-normalised: use batch_norm=True")

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -30,6 +31,7 @@ import train_catsdogs
 import train_fashionmnist
 from data import augment, folders, sources
 from data.images import DataError, eval_loader
+from data.photos import photos_at
 from engine import checkpoint, loop
 from engine.options import Interrupted, UsageError
 from models import create_model
@@ -414,6 +416,35 @@ def test_zip_bombs_are_refused(split, tmp_path, monkeypatch):
         split(path)
 
 
+@pytest.mark.parametrize("declared", [1000, 10**6])
+def test_a_member_is_unpacked_no_further_than_it_says(tmp_path, declared):
+    """A bomb whose declared size is a lie."""
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Cat/0.jpg", bytes(10**8))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace((10**8).to_bytes(4, "little"), declared.to_bytes(4, "little")))
+    source = sources.ZipSource(path)
+    tracemalloc.start()
+    with pytest.raises(OSError, match="damaged in the zip"):
+        source.read("Cat/0.jpg")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_zips_that_cannot_be_read_within_bounds(split, tmp_path):
+    path = tmp_path / "photos.zip"
+    for name, compression, words in (
+        ("Cat/new.jpg", zipfile.ZIP_BZIP2, "within bounds"),
+        ("./Cat/0.jpg", zipfile.ZIP_STORED, "there twice"),
+    ):
+        zipped(write_photos(tmp_path / "photos"), path)
+        with zipfile.ZipFile(path, "a", compression) as archive:
+            archive.writestr(name, photo(1))
+        with pytest.raises(DataError, match=words):
+            split(path)
+
+
 def test_damaged_zips(split, tmp_path):
     path = zipped(write_photos(tmp_path / "photos"), tmp_path / "photos.zip")
     whole = path.read_bytes()
@@ -437,6 +468,7 @@ def test_damaged_zips(split, tmp_path):
         ("train/{kind}/{number}.jpg", ("--ratios", "0.8", "0.1", "0.2"), "--ratios"),
         ("{kind}/{number}.jpg", ("--ratios", "0.9", "0.1", "0"), "--ratios"),
         ("{kind}{number}/photo.jpg", (), "has 1 different photos"),
+        ("{kind}\n/{number}.jpg", (), "control characters"),
         ("test/{kind}/{number}.jpg", ("--download", "oxford-pets"), "either"),
     ],
 )
@@ -458,6 +490,16 @@ def test_sources_that_are_none(script, tmp_path):
     write_photos(split_already, "test/{kind}/{number}.jpg")
     done = script("split_dataset.py", split_already, *out, code=2)
     assert "split already, into test, train" in done.stderr
+    other = write_photos(tmp_path / "other", "training_set/{kind}/{number}.jpg")
+    write_photos(other, "test_set/{kind}/{number}.jpg")
+    done = script("split_dataset.py", other, *out, code=2)
+    assert "split already, into test_set, training_set" in done.stderr
+    for file in (other / "test_set" / "Cat").iterdir():
+        file.write_bytes(b"no photo")
+    done = script("split_dataset.py", other / "test_set", *out, code=2)
+    assert (
+        "'Cat' has 0 different photos" in done.stderr and "Cat/0.jpg: not an image" in done.stderr
+    )
 
 
 def test_oxford_pets(monkeypatch, tmp_path, split, run):
@@ -561,6 +603,26 @@ def test_stale_or_damaged_cache_is_made_again(ready):
     assert not cache.exists()
     assert len(list((ready / ".cache").glob("val_16px_*.npy"))) == 1
     assert len(list((ready / ".cache").glob("val_20px_*.npy"))) == 1
+
+
+def test_what_file_managers_leave_behind_does_no_harm(ready):
+    before = folders.read_manifest(ready)
+    for name in ("Thumbs.db", ".DS_Store", ".thumbnails/1.jpg"):
+        path = ready / "train" / "Cat" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"left behind")
+    assert folders.read_manifest(ready).equals(before)
+    assert not any(".thumbnails" in str(path) for path in photos_at(ready / "train"))
+
+
+@pytest.mark.parametrize(
+    "values", [{"mean": "abc"}, {"mean": [0.5] * 2}, {"std": [0.1, 0.2, 0]}, {"std": None}]
+)
+def test_mean_and_std_that_cannot_be_right(ready, values):
+    path = ready / "mean_std.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(DataError, match=r"cannot be read: run: python compute_mean_std\.py"):
+        folders.read_mean_std(ready)
 
 
 def test_manifest_that_no_longer_fits(ready):
@@ -709,6 +771,25 @@ def test_googlenet_trains_on_smaller_crops_than_it_judges(train, monkeypatch):
         assert sizes == {True: {(3, train_size, train_size)}, False: {(3, 64, 64)}}
     with pytest.raises(UsageError, match="vgg16 takes no train_size"):
         train("--model", "vgg16", "--image-size", "64", "--train-size", "32")
+
+
+def test_three_classes_split_in_other_ratios(run, split, tmp_path):
+    """Any number of classes, names with spaces, and ratios of one's own."""
+    source = write_photos(tmp_path / "photos")
+    for number in range(20):
+        path = source / "Great tit" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photo(2000 + number))
+    folder = split(source, "--ratios", "0.5", "0.25", "0.25")
+    manifest = folders.read_manifest(folder)
+    counts = manifest.groupby(["class", "split"]).size()
+    assert counts.unstack().loc[:, ["train", "val", "test"]].values.tolist() == [[10, 5, 5]] * 3
+    run(compute_mean_std, folder)
+    output = ("--output-dir", tmp_path / "run")
+    printed = run(train_catsdogs, "--data-dir", folder, *SMALL, *output).out
+    assert "30 photos of Cat, Dog, Great tit for training, at 32 px, 15 for validation" in printed
+    out = run(predict, folder / "test", "--checkpoint", tmp_path / "run" / "best.pth").out
+    assert len(out.splitlines()) == 15 and "Great tit" in out
 
 
 def test_training_learns_red_from_blue(train):

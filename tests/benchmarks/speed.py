@@ -29,6 +29,7 @@ WORKLOADS = (
     ("vgg16", 32, 128, 1280),
     ("googlenet", 64, 64, 2560),
 )
+SAME_NETWORK = {"vgg16": ["--no-batch-norm"], "googlenet": []}  # as torchvision's of that name
 LAST = torch.channels_last
 OURS, PLAIN, TIMM = "this repository", "plain recipe", "timm-style recipe"
 
@@ -41,7 +42,7 @@ def training(args: argparse.Namespace) -> list[dict]:
             what = ["--model", model, "--image-size", size, "-b", batch, "--limit", limit]
             peer = [PYTHON, "-m", "tests.benchmarks.peers", *what, "--data-dir", raw]
             tasks = {
-                OURS: partial(train, *what),
+                OURS: partial(train, *what, *SAME_NETWORK[model]),
                 PLAIN: partial(train_peer, *peer),
                 TIMM: partial(train_peer, *peer, "--timm-style"),
                 "peak": lambda: (matrix_peak(torch.bfloat16), matrix_peak(torch.float32)),
