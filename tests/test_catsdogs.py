@@ -142,6 +142,21 @@ def test_real_photos(split, run):
     assert all(0.35 < value < 0.55 for value in mean) and all(0.2 < value < 0.32 for value in std)
 
 
+@pytest.mark.skipif(not KAGGLE.exists(), reason="the Kaggle sample is not on this machine")
+def test_shipped_checkpoint_judges_photos_that_it_never_saw(run, root, tmp_path):
+    """Those of the Kaggle sample that are, smaller, in the test set of its training."""
+    unseen = {"cat": (4, 8, 12, 32, 34, 42, 46, 48), "dog": (15, 17, 32, 37, 41, 51, 55, 56)}
+    with zipfile.ZipFile(KAGGLE) as archive:
+        for kind, numbers in unseen.items():
+            for number in numbers:
+                archive.extract(f"train/{kind}.{number}.jpg", tmp_path)
+    path = root / "checkpoints" / "catsdogs_googlenet.pth"
+    found = json.loads(run(predict, tmp_path, "--checkpoint", path, "--json").out)
+    assert len(found) == 16 and path.stat().st_size < 15e6
+    right = [Path(p["file"]).name.startswith(p["predictions"][0]["class"].lower()) for p in found]
+    assert sum(right) >= 15
+
+
 def test_split_is_a_function_of_content_and_seed(split, tmp_path, monkeypatch):
     source = write_photos(tmp_path / "photos")
     renamed = tmp_path / "renamed"

@@ -273,9 +273,7 @@ def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
         assert "checkpoints/small.pth" in done.stderr
 
 
-SHIPPED = sorted(
-    checkpoint_file for checkpoint_file in (fashionmnist.DATA.parent / "checkpoints").glob("*.pth")
-)
+SHIPPED = sorted((fashionmnist.DATA.parent / "checkpoints").glob("fashionmnist_*.pth"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
