@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
@@ -9,7 +10,7 @@ from models import MODELS, create_model
 from models import googlenet as googlenet_file
 from models import vgg16 as vgg16_file
 from models.common import transfer
-from models.googlenet import AuxiliaryLoss, GoogLeNet, Inception, Outputs
+from models.googlenet import AuxiliaryLoss, Conv1x1, GoogLeNet, Inception, Outputs
 from models.summary import summarise
 from models.torchvision_weights import from_torchvision, load_imagenet, to_torchvision
 from models.vgg16 import VGG16
@@ -336,12 +337,27 @@ def test_googlenet_may_train_at_another_size():
     assert on_meta(GoogLeNet, image_size=96, train_size=64).aux4a is None
 
 
+@pytest.mark.parametrize("size", [2, 8, 9])  # as a matrix product up to 8 x 8
+def test_1x1_convolution_is_a_convolution(size):
+    torch.manual_seed(0)
+    conv = Conv1x1(6, 5, 1).double()
+    x = torch.randn(3, 6, size, size, dtype=torch.float64, requires_grad=True)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        image = x.contiguous(memory_format=layout)
+        ours, theirs = conv(image), F.conv2d(image, conv.weight, conv.bias)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+        wanted = (x, conv.weight, conv.bias)
+        gradients = [torch.autograd.grad(y.square().sum(), wanted) for y in (ours, theirs)]
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+
+
 def test_batch_norm_takes_the_place_of_bias_and_lrn():
     for name in MODELS:
         model = on_meta(lambda n=name, **kw: create_model(n, **kw), batch_norm=True)
         kinds = [type(m) for m in model.modules()]
-        assert kinds.count(nn.BatchNorm2d) == kinds.count(nn.Conv2d)
-        assert all(m.bias is None for m in model.modules() if isinstance(m, nn.Conv2d))
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        assert kinds.count(nn.BatchNorm2d) == len(convolutions)
+        assert all(m.bias is None for m in convolutions)
         assert nn.LocalResponseNorm not in kinds
     kinds = [type(m) for m in on_meta(GoogLeNet).modules()]
     assert kinds.count(nn.LocalResponseNorm) == 2
