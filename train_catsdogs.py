@@ -32,7 +32,7 @@ COMMON = {
     "scheduler": "onecycle",  # a high rate midway, almost none at the end: best in few epochs
     "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since the photos are few
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
-    "ema_decay": 0.999,  # over the last 1000 steps, as GoogLeNet's own Polyak averaging
+    "ema_decay": 0.999,  # over the last 1000 steps: GoogLeNet's Polyak average that forgets
     "augment": True,  # 14,400 photos are few: without it the network learns them by heart
     "batch_norm": True,  # bears higher learning rates than the networks as published
     "batch_size": 64,

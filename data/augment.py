@@ -147,7 +147,8 @@ def random_erase(
 ) -> torch.Tensor:
     """Set a rectangle of each image to 0, the mean after normalising, with this probability.
 
-    Area 2 % to 33 % of the image and aspect ratio 0.3 to 3.3, as in the paper (Section 3).
+    Area 2 % to 33 % of the image and aspect ratio 0.3 to 3.3, as torchvision has it (the paper's
+    Section 3: up to 40 %, and random values).
     """
     count, _, height, width = x.shape
     draws = torch.rand(5, count, device=x.device, generator=generator)

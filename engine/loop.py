@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -269,18 +271,33 @@ def predict(
     Where ``preprocess.flip`` says that mirrored images are as good, the class probabilities of each
     image and its mirror image are averaged (VGG, Section 3.2), and the logits are of the average.
     """
-    model.eval()
     preprocess.eval()
     device = next(model.parameters()).device
+    network = fold_batch_norm(model)
     logits, labels = [], []
     for images, batch_labels in loader:
         x = preprocess(images.to(device, non_blocking=True))
         views = [x, x.flip(3)] if preprocess.flip else [x]
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            outputs = torch.stack([model(view) for view in views]).float()
+            outputs = torch.stack([network(view) for view in views]).float()
         logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
         labels.append(batch_labels)
     return torch.cat(logits), torch.cat(labels)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy for inference, each batch normalisation made part of the convolution before it.
+
+    With its statistics fixed it multiplies each channel and adds to it, as the convolution does
+    already: the same function in about a tenth less time.
+    """
+    network = copy.deepcopy(network).eval()
+    for module in network.modules():
+        for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
+    return network
 
 
 def train_mode(network: nn.Module) -> None:

@@ -28,7 +28,7 @@ class Interrupted(Exception):
 
 OUT_OF_MEMORY = (
     "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
-    "larger batch, and --checkpoint-activations takes less), or --image-size"
+    "larger batch, and --checkpoint-activations takes less), or --image-size; see docs/tuning.md"
 )
 
 

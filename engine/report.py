@@ -42,8 +42,11 @@ def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
 
     figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     style = {"marker": "o", "markersize": 3}
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-        axes.plot(frame.epoch, frame[f"train_{name}"], label="training (augmented images)", **style)
+    for axes, name, note in (
+        (loss, "loss", "as minimised"),
+        (accuracy, "accuracy", "augmented images"),
+    ):
+        axes.plot(frame.epoch, frame[f"train_{name}"], label=f"training ({note})", **style)
         axes.plot(frame.epoch, frame[f"val_{name}"], label="validation", **style)
         axes.set_title(name)
         axes.legend()

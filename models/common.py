@@ -13,9 +13,10 @@ from torch.utils.checkpoint import checkpoint
 def initialise(network: nn.Module) -> None:
     """Kaiming normal convolutions, N(0, 0.01) fully connected layers, zero biases.
 
-    VGG's authors had to train a shallow net A first and start the deep nets from its weights
-    (Section 3.1). Kaiming normal (He et al. 2015) keeps the variance of the activations through
-    any number of ReLU layers, so that VGG16 trains from scratch.
+    VGG's authors first trained a shallow net A and started the deep nets from its weights; later
+    they found that Glorot's initialisation does without (Section 3.1). Kaiming normal (He et al.
+    2015) keeps the variance of the activations through any number of ReLU layers, so that VGG16
+    trains from scratch.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

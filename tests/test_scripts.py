@@ -125,6 +125,7 @@ def test_an_image_is_judged_from_both_sides():
     """VGG, Section 3.2: the average of the probabilities of the image and its mirror image."""
     torch.manual_seed(0)
     model = create_model("googlenet", in_channels=1, num_classes=10, image_size=32, batch_norm=True)
+    model.eval()
     images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True).first(4)
     preprocess = Preprocess((0.3,), (0.3,), 32, flip=True).eval()
     logits, _ = loop.predict(model, eval_loader(images, 4), preprocess)

@@ -15,7 +15,7 @@ from torch import nn
 
 import train_fashionmnist
 from engine import checkpoint, options
-from engine.loop import MovingAverage, Trainer
+from engine.loop import MovingAverage, Trainer, fold_batch_norm
 from models import create_model
 from models.common import checkpoint_activations
 from models.googlenet import AuxiliaryLoss
@@ -266,6 +266,21 @@ def test_plain_vgg16_leaves_the_plateau(train):
     arguments += ("--limit", "3000")
     log = pd.read_csv(train(*arguments) / "log.csv")
     assert log.val_loss.min() < 1.8
+
+
+@pytest.mark.parametrize("name", ["vgg16", "googlenet"])
+def test_folded_batch_norm_is_the_same_function(name):
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3, image_size=32, batch_norm=True).double()
+    for norm in [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]:
+        for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            tensor.uniform_(0.5, 1.5)
+    before = copy.deepcopy(model.eval()).state_dict()
+    folded = fold_batch_norm(model)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-9, atol=1e-9)
+    assert same(model.state_dict(), before)
 
 
 def test_moving_average():

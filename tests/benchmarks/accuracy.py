@@ -10,7 +10,7 @@ from tests.benchmarks.speed import raw_fashionmnist, train_peer
 from tests.benchmarks.turns import PYTHON, run
 
 # Fewer epochs, on smaller images, than the default: the rate falls earlier, and accuracy comes.
-RECIPE = ("--image-size", 48, "--epochs", 6, "--warmup-epochs", 1.5, "--dropout", 0.1)
+RECIPE = ("--image-size", 48, "--epochs", 8, "--warmup-epochs", 2, "--dropout", 0.1)
 PLAIN_EPOCHS = 20  # an estimate
 
 

@@ -63,7 +63,7 @@ def main() -> None:
     add("--timm-style", action="store_true")
     args = parser.parse_args()
 
-    # timm's VGG has no layers for pixels that are not there: the smaller head is the fair peer.
+    # At 32 px torchvision's head sees copies of one cell: the smaller one is the fairer peer.
     model = build(args.model, args.image_size, small_head=args.timm_style).train()
     if args.timm_style:
         model = model.to(memory_format=torch.channels_last)
