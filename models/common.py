@@ -46,8 +46,8 @@ def freeze_features(network: nn.Module) -> None:
 def checkpoint_activations(network: nn.Module) -> None:
     """Keep what lies between stages alone, and compute the rest again for the backward pass.
 
-    Training then takes less memory, and about a third more time: one more forward pass (Chen et
-    al. 2016, "Training Deep Nets with Sublinear Memory Cost"). The gradients are the same.
+    Training then takes less memory, and the time of one more forward pass (Chen et al. 2016,
+    "Training Deep Nets with Sublinear Memory Cost"). The gradients are the same.
     """
     for stage in network.children():
         if next(stage.parameters(), None) is not None:

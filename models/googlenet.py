@@ -196,8 +196,12 @@ class ConvReLU(nn.Sequential):
         batch_norm: bool = False,
         eps: float = 1e-5,
     ) -> None:
-        kind = Conv1x1 if kernel_size == 1 else nn.Conv2d
-        conv = kind(in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm)
+        if (kernel_size, stride, padding) == (1, 1, 0):
+            conv = Conv1x1(in_channels, out_channels, bias=not batch_norm)
+        else:
+            conv = nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm
+            )
         layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
         if batch_norm:
             layers["bn"] = nn.BatchNorm2d(out_channels, eps=eps)
@@ -208,9 +212,12 @@ class ConvReLU(nn.Sequential):
 class Conv1x1(nn.Conv2d):
     """A 1x1 convolution, on small maps computed as what it is: one linear layer for every pixel.
 
-    There oneDNN takes up to ten times as long for the weights' gradient of a convolution as for
-    that of a matrix product.
+    There oneDNN (on a CPU) takes up to ten times as long for the weights' gradient of a convolution
+    as for that of a matrix product. A training step at 64 px takes a tenth less time.
     """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """N x in_channels x H x W to N x out_channels x H x W."""

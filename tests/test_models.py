@@ -340,7 +340,7 @@ def test_googlenet_may_train_at_another_size():
 @pytest.mark.parametrize("size", [2, 8, 9])  # as a matrix product up to 8 x 8
 def test_1x1_convolution_is_a_convolution(size):
     torch.manual_seed(0)
-    conv = Conv1x1(6, 5, 1).double()
+    conv = Conv1x1(6, 5).double()
     x = torch.randn(3, 6, size, size, dtype=torch.float64, requires_grad=True)
     for layout in (torch.contiguous_format, torch.channels_last):
         image = x.contiguous(memory_format=layout)

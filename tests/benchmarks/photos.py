@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from compute_mean_std import count_values
 from data import folders
 from data.augment import Preprocess
 from data.images import ImageSet, train_loader
@@ -30,29 +31,39 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
         folder = iter([split, *(Path(temporary) / str(number) for number in range(args.rounds))])
         command = [PYTHON, "split_dataset.py", args.photos.resolve(), "--output"]
         rows = group({"split_dataset.py": lambda: seconds(*command, next(folder))}, args.rounds)
-        tasks = {
-            "compute_mean_std.py": partial(seconds, PYTHON, "compute_mean_std.py", split),
-            "two passes with Pillow and NumPy": lambda: two_passes(split),
-        }
-        rows += group(tasks, args.rounds)
+        rows += group(mean_and_deviation(split), args.rounds)
         cached = folders.load_split(split, "train", SIZE * 4 // 3)
         in_memory = ImageSet(np.array(cached.images), cached.labels, cached.classes)
-        step = training_step()
+        preprocess = Preprocess(
+            [0.5] * 3, [0.25] * 3, SIZE, flip=True, crop=0.25, jitter=0.2, erase=0.1
+        )
+        step = training_step(preprocess.train())
         tasks = {
             f"{STEPS} steps of GoogLeNet from memory": lambda: train(step, in_memory),
             f"{STEPS} steps of GoogLeNet from the cache": lambda: train(step, cached),
+            "reading and augmenting alone": lambda: train(lambda x, _: preprocess(x), cached),
         }
         return rows + group(tasks, args.rounds)
+
+
+def mean_and_deviation(split: Path) -> dict[str, Callable[[], object]]:
+    """The way of compute_mean_std.py, the usual one, and the script with the start of Python."""
+    return {
+        "256 counts a channel, as compute_mean_std.py": lambda: discard(count_values(split)),
+        "two passes with Pillow and NumPy": lambda: two_passes(split),
+        "compute_mean_std.py, from its start": partial(
+            seconds, PYTHON, "compute_mean_std.py", split
+        ),
+    }
 
 
 def growth(args: argparse.Namespace) -> list[dict]:
     """The most memory that each step holds with 2,000 photos and with all."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        run(
-            PYTHON, "split_dataset.py", args.photos.resolve(), "--output", Path(temporary) / "first"
-        )
-        photos = sorted((Path(temporary) / "first" / "train").rglob("*.*"))
+        first = Path(temporary) / "first"
+        run(PYTHON, "split_dataset.py", args.photos.resolve(), "--output", first)
+        photos = sorted(first.glob("*/*/*.*"))  # split, class, photo
         sources, splits = [], []
         for name, chosen in (
             ("few", photos[:: max(1, len(photos) // 2000)][:2000]),
@@ -61,7 +72,7 @@ def growth(args: argparse.Namespace) -> list[dict]:
             sources.append(Path(temporary) / f"{name}_source")
             splits.append(Path(temporary) / name)
             for photo in chosen:
-                link = sources[-1] / photo.relative_to(Path(temporary) / "first" / "train")
+                link = sources[-1] / photo.parent.name / photo.name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.hardlink_to(photo)
         pair = [
@@ -89,6 +100,10 @@ def group(tasks: dict[str, Callable[[], object]], rounds: int) -> list[dict]:
     return [row | {"ratio": row["median"] / rows[0]["median"]} for row in rows]
 
 
+def discard(_: object) -> None:
+    """In place of a result, so that it is the time that counts."""
+
+
 def seconds(*command: object) -> float:
     return run(*command).seconds
 
@@ -108,13 +123,12 @@ def two_passes(split: Path) -> None:
     np.sqrt(squares / pixels)
 
 
-def training_step() -> Callable[[torch.Tensor, torch.Tensor], None]:
+def training_step(preprocess: nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Forward, backward and update of GoogLeNet as train_catsdogs.py has them."""
     device = torch.device("cpu")
     model_args = {"num_classes": 2, "image_size": SIZE, "batch_norm": True}
     model = options.build_model(create_model, "googlenet", model_args, device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    preprocess = Preprocess([0.5] * 3, [0.25] * 3, SIZE, flip=True, crop=0.25, jitter=0.2).train()
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss())
     amp = options.has_bfloat16(device)
 

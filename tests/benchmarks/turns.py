@@ -53,21 +53,21 @@ def run(*command: object, environment: dict[str, str] | None = None) -> Process:
 
 
 def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
-    """Note 20 times a second how many bytes the process and those it started hold (Linux).
+    """Note five times a second how many bytes the process and those it started hold (Linux).
 
     Pages of files, which the system can drop and read again, are left out.
     """
     while process.returncode is None:
         samples.append(memory_of(process.pid))
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process and its children hold, alone or shared with one another."""
+    """Bytes that a process and its children hold; what several share is counted once."""
     total = 0
     with suppress(OSError):  # it has just ended
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(("RssAnon", "RssShmem")):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Pss_Anon", "Pss_Shmem")):
                 total += 1024 * int(line.split()[1])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         total += sum(memory_of(int(child)) for child in children)
