@@ -557,6 +557,8 @@ def figures_of_others() -> list[str]:
     model = on_meta(GoogLeNet, aux_heads=False)
     total = parameters(model)
     stem = model.conv1.conv.weight.numel()
+    depthwise = nn.Conv2d(3, 24, 7, stride=2, padding=3, groups=3, bias=False)
+    separable = depthwise.weight.numel() + nn.Conv2d(24, 64, 1, bias=False).weight.numel()
     macs_5a = next(row.macs for row in rows_of(GoogLeNet)[0] if row.name == "inception (5a)")
     weights_4c = sum(m.weight.numel() for m in convolutions(model.inception4c))
     heads = parameters(on_meta(GoogLeNet)) - total
@@ -569,7 +571,8 @@ def figures_of_others() -> list[str]:
     return [
         "28 % and 45 %: divide 18 by 25, 27 by 49",
         f"{WRONG_OPS['convolution 7x7/2']}M ops for the first convolution | {stem:,} weights on "
-        f"{112 * 112:,} places are {millions(stem * 112 * 112)}",
+        f"{112 * 112:,} places are {millions(stem * 112 * 112)}; {millions(separable * 112 * 112)} "
+        f"is what the {separable:,} weights of a separable 7x7 would give, 7 x 7 x 3 x 8 + 24 x 64",
         f"{WRONG_OPS['inception (5a)']}M ops for 5a | the six convolutions of 5a give "
         f"{millions(macs_5a)}",
         f"{PARAMETERS_4C} for 4c | the widths give {weights_4c:,} weights",
