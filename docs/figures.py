@@ -1,6 +1,6 @@
 """Draw the figures of docs/: the two networks, the recorded runs, and what a trained network sees.
 
-    python -m docs.figures                            # networks and runs
+    python -m docs.figures                            # networks and measurements
     python -m docs.figures --checkpoint checkpoints/fashionmnist_googlenet.pth
     python -m docs.figures --checkpoint checkpoints/catsdogs_googlenet.pth --photo cat.jpg
 
@@ -8,6 +8,7 @@ Writes PNG files to docs/figures/.
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def main() -> None:
         draw_costs(tables, args.output_dir / "costs.png")
         draw_receptive_fields(args.output_dir / "receptive_fields.png")
         draw_runs(args.output_dir / "runs.png")
+        draw_levers(args.output_dir / "levers.png")
+        draw_ablations(args.output_dir / "ablations.png")
         return
     trained = Trained(args.checkpoint)
     images = trained.validation_images(args.data_dir)
@@ -381,6 +384,76 @@ def draw_branches(trained: Trained, images: ImageSet, path: Path, module: str = 
             for axes, best in zip(row, peak[:, channel].argsort(descending=True), strict=False):
                 show_image(axes, images.images[best])
                 axes.set_axis_off()
+    save(figure, path)
+
+
+def draw_levers(path: Path) -> None:
+    """Memory and speed of VGG16's training with each option of results/benchmark_memory.csv."""
+    import pandas as pd
+
+    plt = pyplot()
+    measured = pd.read_csv(RESULTS / "benchmark_memory.csv")
+    groups = list(measured.groupby("pixels", sort=False))
+    figure, grid = plt.subplots(
+        len(groups),
+        2,
+        figsize=(12, 0.36 * len(measured) + 2),
+        layout="constrained",
+        height_ratios=[len(rows) for _, rows in groups],
+        squeeze=False,
+    )
+    for (memory, speed), (pixels, rows) in zip(grid, groups, strict=True):
+        for axes, column, unit in (
+            (memory, "memory, MB", "peak memory, MB"),
+            (speed, "images/s median", "images a second"),
+        ):
+            colours = [COLOURS["FC"], *[COLOURS["conv3"]] * (len(rows) - 1)]
+            names = [textwrap.fill(options, 34) for options in rows.options]
+            bars = axes.barh(names, rows[column], color=colours)
+            axes.bar_label(
+                bars,
+                [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in rows[column]],
+                padding=3,
+                fontsize=9,
+            )
+            axes.invert_yaxis()
+            axes.margins(x=0.14)  # room for the labels
+            axes.set_xticks([])
+            axes.set_title(f"VGG16, {pixels} px: {unit}")
+            axes.spines[["top", "right", "bottom"]].set_visible(False)
+        speed.set_yticks([])
+    save(figure, path)
+
+
+def draw_ablations(path: Path) -> None:
+    """Validation accuracy of both seeds of each choice in results/benchmark_ablations.csv."""
+    import pandas as pd
+    from matplotlib.ticker import PercentFormatter
+
+    plt = pyplot()
+    measured = pd.read_csv(RESULTS / "benchmark_ablations.csv").fillna("")
+    groups = list(measured.groupby("runs", sort=False))
+    figure, grid = plt.subplots(
+        len(groups),
+        1,
+        figsize=(12, 0.3 * len(measured) + 1.2 * len(groups)),
+        layout="constrained",
+        height_ratios=[len(rows) + 1 for _, rows in groups],
+        squeeze=False,
+    )
+    for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
+        labels = [f"{row.what} {row.instead}".strip() for row in rows.itertuples()]
+        for seed in ("seed 0", "seed 1"):
+            axes.scatter(rows[seed], labels, color=COLOURS["conv3"], s=18, zorder=2)
+        axes.hlines(
+            labels, rows[["seed 0", "seed 1"]].min(axis=1), rows[["seed 0", "seed 1"]].max(axis=1)
+        )
+        axes.axvline(rows["mean"].iloc[0], color="grey", linestyle="--", linewidth=1)
+        axes.invert_yaxis()
+        axes.set_title(name)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("validation accuracy; dashed: the recipe")
+        axes.grid(alpha=0.3)
     save(figure, path)
 
 

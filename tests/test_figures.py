@@ -52,8 +52,10 @@ def test_figures_of_the_networks(run, tmp_path):
         "costs.png",
         "receptive_fields.png",
         "runs.png",
+        "levers.png",
+        "ablations.png",
     }
-    assert out.count(".png") == 4
+    assert out.count(".png") == 6
 
 
 def test_evidence_is_what_the_network_needs(root):

@@ -13,14 +13,11 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from tests.benchmarks.turns import PYTHON, ROOT, run
+from tests.benchmarks.turns import PYTHON, run
 
 SEEDS = (0, 1)
 CLOTHES = ("train_fashionmnist.py", "--limit", 4000, "--epochs", 4, "--warmup-epochs", 1)
 LARGE = (*CLOTHES, "--image-size", 80)  # the smallest with auxiliary heads
-PHOTOS = ("train_catsdogs.py", "--limit", 3600, "--epochs", 5, "--warmup-epochs", 1)
-PHOTOS += ("--image-size", 107, "--train-size", 80)
-SHIPPED = ROOT / "checkpoints" / "fashionmnist_googlenet.pth"
 # Of each group the first is what the others are compared with.
 GROUPS = {
     "FashionMNIST": {
@@ -38,10 +35,6 @@ GROUPS = {
         ("moving average", "none"): (*CLOTHES, "--ema-decay", 0),
         ("image size", "32 px"): (*CLOTHES, "--image-size", 32),
     },
-    "cats and dogs": {
-        ("recipe", ""): PHOTOS,
-        ("start", "from FashionMNIST"): (*PHOTOS, "--init", SHIPPED),
-    },
     "FashionMNIST at 80 px": {
         ("recipe", ""): LARGE,
         ("auxiliary heads", "none"): (*LARGE, "--no-aux-heads"),
@@ -53,17 +46,12 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
     """Validation accuracy of each choice with each seed, and what it is better than the recipe."""
     rows = []
     total = sum(map(len, GROUPS.values()))
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=total, leave=False) as bar:
+    with tqdm(total=total, leave=False) as bar:
         for group, choices in GROUPS.items():
-            data = ()
-            if group == "cats and dogs":
-                if not args.photos:
-                    continue
-                data = ("--data-dir", prepare(args.photos, Path(folder)))
             for (what, choice), command in choices.items():
                 bar.set_description(f"{group}: {what} {choice}")
                 with ThreadPoolExecutor(len(SEEDS)) as pool:
-                    accuracies = list(pool.map(partial(accuracy, (*command, *data)), SEEDS))
+                    accuracies = list(pool.map(partial(accuracy, command), SEEDS))
                 mean = sum(accuracies) / len(SEEDS)
                 if what == "recipe":
                     recipe = mean
@@ -82,11 +70,3 @@ def accuracy(command: tuple, seed: int) -> float:
         where = ("--seed", seed, "--output-dir", folder)
         run(PYTHON, *command, *where, environment={"OMP_NUM_THREADS": "1"})
         return float(pd.read_csv(Path(folder) / "log.csv").val_accuracy.iloc[-1])
-
-
-def prepare(photos: Path, folder: Path) -> Path:
-    """The photos split, and their mean and deviation."""
-    split = folder / "split"
-    run(PYTHON, "split_dataset.py", photos.resolve(), "--output", split)
-    run(PYTHON, "compute_mean_std.py", split)
-    return split
