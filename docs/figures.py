@@ -439,6 +439,7 @@ def draw_ablations(path: Path) -> None:
         figsize=(12, 0.3 * len(measured) + 1.2 * len(groups)),
         layout="constrained",
         height_ratios=[len(rows) + 1 for _, rows in groups],
+        sharex=True,
         squeeze=False,
     )
     for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
@@ -449,11 +450,11 @@ def draw_ablations(path: Path) -> None:
             labels, rows[["seed 0", "seed 1"]].min(axis=1), rows[["seed 0", "seed 1"]].max(axis=1)
         )
         axes.axvline(rows["mean"].iloc[0], color="grey", linestyle="--", linewidth=1)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_title(name)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel("validation accuracy; dashed: the recipe")
         axes.grid(alpha=0.3)
+    axes.set_xlabel("validation accuracy; dashed: the recipe")
     save(figure, path)
 
 
