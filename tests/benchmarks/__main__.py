@@ -1,7 +1,7 @@
 """How fast everything is beside what people would use instead, in turns in one run.
 
     python -m tests.benchmarks                              # all sections, two hours or more
-    python -m tests.benchmarks training startup --output-dir /tmp/speed
+    python -m tests.benchmarks training startup --output-dir speed
     python -m tests.benchmarks photos --photos PetImages.zip
 
 Prints a table for each section and writes it to docs/results/benchmark_<section>.csv. Stop

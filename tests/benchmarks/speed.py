@@ -75,14 +75,8 @@ def train(
 ) -> tuple[float, float]:
     """Some epochs of train_fashionmnist.py: images a second in the last of them, megabytes."""
     with tempfile.TemporaryDirectory() as folder:
-        script = [
-            "train_fashionmnist.py",
-            *options_given,
-            "--epochs",
-            epochs,
-            "--output-dir",
-            folder,
-        ]
+        where = ("--epochs", epochs, "--output-dir", folder)
+        script = ("train_fashionmnist.py", *options_given, *where)
         process = run(PYTHON, *launcher, *script, environment=environment)
         log = pd.read_csv(Path(folder) / "log.csv")
     return float(log.images_per_second.iloc[-1]), process.megabytes
