@@ -40,7 +40,8 @@ class Trainer:
         folder: where best.pth, last.pth, log.csv and curves.png go.
         ema_decay: of the exponential moving average of the weights, which is then what is
             validated and kept as best; 0 for none.
-        amp: whether the forward pass runs in bfloat16 where that is safe (autocast).
+        amp: the type that augmentation and forward pass compute in where that is safe (autocast),
+            bfloat16 or float16; None: float32 throughout.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
         seed: all random draws of a step are a function of seed, step and rank, so that a resumed
             run draws as the uninterrupted one would have, with no generator state to keep.
@@ -56,7 +57,7 @@ class Trainer:
         header: dict[str, Any],
         folder: Path,
         ema_decay: float = 0.0,
-        amp: bool = False,
+        amp: torch.dtype | None = None,
         accumulate_steps: int = 1,
         seed: int = 0,
     ) -> None:
@@ -67,6 +68,9 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.network = DistributedDataParallel(model) if world_size() > 1 else model
         self.ema = MovingAverage(model, ema_decay) if ema_decay else None
+        # In float16 small gradients would become 0: the scaler multiplies the loss, and divides the
+        # gradients by as much. Otherwise it does nothing.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
         self.generator = torch.Generator(self.device)
 
         self.epoch = 0  # epochs done
@@ -139,14 +143,14 @@ class Trainer:
             labels = labels.to(self.device, non_blocking=True)
             is_update = (self.step + 1) % self.accumulate_steps == 0
 
-            x = self.preprocess(images, self.generator)
             with self.gradients_exchanged(is_update):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                    outputs = self.network(x)
+                with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                    outputs = self.network(self.preprocess(images, self.generator))
                     loss, logits = self.criterion(outputs, labels)
-                (loss / self.accumulate_steps).backward()
+                self.scaler.scale(loss / self.accumulate_steps).backward()
             if is_update:
-                self.optimizer.step()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
                 self.optimizer.zero_grad()
                 self.scheduler.step()
                 if self.ema:
@@ -189,11 +193,13 @@ class Trainer:
         """Mean loss, accuracy and number of images so far in this epoch, over all processes.
 
         Raises:
-            UsageError: the loss is infinite or not a number.
+            UsageError: the loss is infinite or not a number, or float16 cannot hold the gradients.
         """
         self.all_totals = sum_over_ranks(self.totals).tolist()
         loss, correct, images = self.all_totals
         self.check_finite(loss)
+        if self.scaler.get_scale() < 1:  # halved again and again: no step has been taken for long
+            raise UsageError("float16 is too narrow for the gradients: start again with --no-amp")
         return loss / images, correct / images, int(images)
 
     def check_finite(self, loss: float) -> None:
@@ -240,6 +246,7 @@ class Trainer:
             "ema_updates": self.ema.updates if self.ema else 0,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),  # empty unless in float16
             "step": self.step,  # with "epoch", the place in all random draws and in the data
             "totals": self.all_totals,
             "seconds": self.seconds,
@@ -255,6 +262,8 @@ class Trainer:
             self.ema.updates = state["ema_updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.all_totals, self.seconds = state["totals"], state["seconds"]
         self.history, self.best = state["history"], state["best"]
@@ -264,7 +273,7 @@ class Trainer:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, loader: Iterable, preprocess: nn.Module, amp: bool = False
+    model: nn.Module, loader: Iterable, preprocess: nn.Module, amp: torch.dtype | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (float32, N x classes) and labels (N) of every batch, on the CPU.
 
@@ -278,7 +287,7 @@ def predict(
     for images, batch_labels in loader:
         x = preprocess(images.to(device, non_blocking=True))
         views = [x, x.flip(3)] if preprocess.flip else [x]
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        with torch.autocast(device.type, amp, enabled=amp is not None):
             outputs = torch.stack([network(view) for view in views]).float()
         logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
         labels.append(batch_labels)
@@ -404,7 +413,7 @@ def train_model(
             header | {"recipe": recipe},
             Path(nowhere) if args.dry_run else folder,
             ema_decay=args.ema_decay,
-            amp=args.amp,
+            amp=options.amp_dtype(device) if args.amp else None,
             accumulate_steps=args.accumulate_steps,
             seed=args.seed,
         )
@@ -419,7 +428,7 @@ def train_model(
             options.prepare_folder(trainer.folder)
         if is_main():
             count = sum(p.numel() for p in model.parameters())
-            precision = "bfloat16" if args.amp else "float32"
+            precision = str(trainer.amp or torch.float32).removeprefix("torch.")
             print(
                 f"{args.model}: {count:,} parameters, {args.image_size} px, {precision} on {device}"
                 f", {steps} steps an epoch"

@@ -145,7 +145,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
     add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px)")
-    add("--amp", action=on_off, help="bfloat16 autocast (default: where the hardware has it)")
+    add("--amp", action=on_off, help="16-bit autocast (default: where the hardware has bfloat16)")
     add(
         "--checkpoint-activations",
         action=on_off,
@@ -280,10 +280,17 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
     }
 
 
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """What --amp computes in: bfloat16, or float16 on a graphics card that has no bfloat16."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return torch.float16
+    return torch.bfloat16
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return amp_dtype(device) == torch.bfloat16
     # Without AVX512-BF16 or AMX, bfloat16 is emulated, and slower.
     return any(
         getattr(torch.cpu, f"_is_{name}_supported", lambda: False)()
@@ -350,7 +357,10 @@ def build_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.O
         {"params": vectors, "weight_decay": 0.0},
     ]
     if args.optimizer == "sgd":
-        return torch.optim.SGD(groups, args.lr, momentum=0.9, fused=True)
+        optimizer = torch.optim.SGD(groups, args.lr, momentum=0.9, fused=True)
+        for p in trained:  # else unwritten memory, where float16 leaves out the first step
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return optimizer
     return torch.optim.AdamW(groups, args.lr, fused=True)  # Adam with decoupled weight decay
 
 

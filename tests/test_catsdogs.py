@@ -710,6 +710,19 @@ def test_crop_is_drawn_for_each_image_within_its_bounds():
     assert left.std() > 2  # not all from the same place
 
 
+@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 2.5), (torch.float16, 0.3)])
+def test_crop_in_16_bits_is_as_fine_as_photos(dtype, most):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (8, 3, 48, 40), generator=generator).float()
+    expected = augment.random_resized_crop(x, 32, 0.25, generator.manual_seed(1))
+    with torch.autocast("cpu", dtype):
+        cropped = augment.random_resized_crop(x, 32, 0.25, generator.manual_seed(1))
+    assert cropped.dtype == torch.float32
+    error = cropped - expected
+    assert 0 < error.abs().max() < most
+    assert error.std() < 0.5 and error.mean().abs() < 0.05
+
+
 def test_colour_jitter_is_drawn_for_each_image():
     x = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 100 + 70
     varied = augment.colour_jitter(x, 0.2, torch.Generator().manual_seed(0))
@@ -719,6 +732,18 @@ def test_colour_jitter_is_drawn_for_each_image():
     assert contrast.max() > 1.2 and contrast.min() < 0.8
     assert varied.min() >= 0 and varied.max() <= 255
     assert torch.allclose(augment.colour_jitter(x, 0.0), x, atol=1e-4)
+
+
+def test_colour_jitter_at_once_is_that_of_three_steps():
+    x = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    draws = torch.rand(3, 9, 1, 1, 1, generator=torch.Generator().manual_seed(1))
+    brightness, contrast, saturation = 0.8 + 0.4 * draws
+    expected = x * brightness
+    expected = expected.mean((1, 2, 3), keepdim=True).lerp(expected, contrast)
+    expected = expected.mean(1, keepdim=True).lerp(expected, saturation)
+    varied = augment.colour_jitter(x, 0.2, torch.Generator().manual_seed(1))
+    assert expected.max() > 260
+    torch.testing.assert_close(varied, expected.clamp(0, 255))
 
 
 # ---------------------------------------------------------------- train, test, predict

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partialmethod
 
 import pandas as pd
 import pytest
@@ -110,7 +111,8 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
         "history": [],
         "best": good["best"] | {"val_accuracy": 1.1},
     }
-    assert set(without) | set(checkpoint.KEYS) | {"format", "seconds"} == set(good)
+    apart = {"format", "seconds", "scaler"}  # the last is empty here, and has a test of its own
+    assert set(without) | set(checkpoint.KEYS) | apart == set(good)
     outcome = ("state_dict", "ema", "history", "best")  # not the counters that were changed
     for part, lost in without.items():
         checkpoint.save(good | {part: lost}, path)
@@ -120,6 +122,43 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
     checkpoint.save(good, path)
     train("--resume", path)
     assert same(expected, checkpoint.load(path))
+
+
+def test_float16_scales_the_loss_and_resumes(train, interrupted, monkeypatch):
+    """As on a graphics card without bfloat16: the gradients' scale is part of the run, too."""
+    monkeypatch.setattr(options, "amp_dtype", lambda device: torch.float16)
+    # A scale that overflows at once: the first steps are left out, and the scale is halved.
+    start = torch.amp.GradScaler.__init__
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", partialmethod(start, init_scale=2.0**24))
+    whole, stopped = interrupted("--amp", step=7)
+    for folder, steps in ((whole, 10), (stopped, 8)):
+        saved = checkpoint.load(folder / "last.pth")
+        scale = saved["scaler"]["scale"]
+        skipped = steps - max(s["step"].item() for s in saved["optimizer"]["state"].values())
+        assert skipped > 0 and scale == 2.0 ** (24 - skipped)
+    train("--resume", stopped / "last.pth")
+    assert same(checkpoint.load(whole / "last.pth"), checkpoint.load(stopped / "last.pth"))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_first_step_that_is_left_out_leaves_nothing(name):
+    """Where the first gradients overflow, the optimizer's state stays 0, and the weights as well
+    as they were."""
+    args = options.training_parser("", ["googlenet"]).parse_args(["--optimizer", name, "--lr", "1"])
+    args.weight_decay = 0.1
+    model = nn.Linear(64, 64)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = options.build_optimizer(args, model)
+    scaler = torch.amp.GradScaler("cpu")
+    torch.use_deterministic_algorithms(True)  # fills memory that is not written with NaN
+    try:
+        scaler.scale(model(torch.full((1, 64), float("inf"))).sum()).backward()
+        scaler.step(optimizer)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert same(model.state_dict(), before)
+    for state in optimizer.state.values():
+        assert all((tensor == 0).all() for tensor in state.values())
 
 
 def test_resume_refuses_another_run_and_other_files(train, interrupted):

@@ -33,6 +33,7 @@ WORKLOADS = (
 SAME_NETWORK = {"vgg16": ["--no-batch-norm"], "googlenet": ["--no-aux-heads"]}
 LAST = torch.channels_last
 OURS, PLAIN, TIMM = "this repository", "plain recipe", "timm-style recipe"
+HEADS = "this repository, auxiliary heads"
 
 
 def training(args: argparse.Namespace) -> list[dict]:
@@ -48,17 +49,22 @@ def training(args: argparse.Namespace) -> list[dict]:
                 TIMM: partial(train_peer, *peer, "--timm-style"),
                 "peak": lambda: (matrix_peak(torch.bfloat16), matrix_peak(torch.float32)),
             }
+            if model == "googlenet" and size >= googlenet.AUX_MIN_SIZE:  # as it is by default
+                tasks[HEADS] = partial(train, *what)
             results = in_turns(tasks, args.rounds, f"{model}, {size} px")
             bfloat16, float32 = (max(peaks) for peaks in zip(*results.pop("peak"), strict=True))
             speeds = {name: summary([s for s, _ in r]) for name, r in results.items()}
             for name, speed in speeds.items():
-                operations = speed["median"] * training_operations(model, size)
+                share = None
+                if name in (OURS, HEADS):
+                    operations = training_operations(model, size, aux_heads=name == HEADS)
+                    share = speed["median"] * operations / bfloat16
                 rows.append(
                     {"model": model, "pixels": size, "batch": batch, "recipe": name}
                     | {f"images/s {key}": value for key, value in speed.items()}
                     | {
                         "ratio to plain": speed["median"] / speeds[PLAIN]["median"],
-                        "share of bf16 peak": operations / bfloat16 if name == OURS else None,
+                        "share of bf16 peak": share,
                         "peak memory, MB": max(megabytes for _, megabytes in results[name]),
                         "bf16 peak, GFLOP/s": bfloat16 / 1e9,
                         "fp32 peak, GFLOP/s": float32 / 1e9,
@@ -88,14 +94,17 @@ def train_peer(*command: object) -> tuple[float, float]:
     return json.loads(process.output)["images_per_second"], process.megabytes
 
 
-def training_operations(model: str, size: int) -> int:
+def training_operations(model: str, size: int, aux_heads: bool) -> int:
     """Operations of training on one image: two for each MAC, forward and twice as many back.
 
     (But for the first layer, whose input needs no gradient.)
     """
     module = {"vgg16": vgg16, "googlenet": googlenet}[model]
+    model_args = {"in_channels": 1, "num_classes": 10, "image_size": size}
+    if model == "googlenet":
+        model_args["aux_heads"] = aux_heads
     with torch.device("meta"):
-        network = create_model(model, in_channels=1, num_classes=10, image_size=size)
+        network = create_model(model, **model_args)
     rows = summarise(network, module.table_rows(network))
     return 6 * sum(row.macs for row in rows) - 2 * rows[0].macs
 
@@ -105,7 +114,7 @@ def inference(args: argparse.Namespace) -> list[dict]:
     rows = []
     images = torch.randint(256, (32, 1, 224, 224), dtype=torch.uint8)
     preprocess = Preprocess(fashionmnist.MEAN, fashionmnist.STD, 224)
-    amp = options.has_bfloat16(torch.device("cpu"))
+    amp = torch.bfloat16 if options.has_bfloat16(torch.device("cpu")) else None
     for name in ("vgg16", "googlenet"):
         model_args = {"in_channels": 1, "num_classes": 10, "batch_norm": name == "googlenet"}
         ours = options.build_model(create_model, name, model_args, torch.device("cpu"))
