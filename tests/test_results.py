@@ -204,7 +204,7 @@ def test_runs_are_what_was_logged(line):
     ("first", "log"),
     [
         ("| FashionMNIST | GoogLeNet,", "fashionmnist_googlenet_64px_22_epochs.csv"),
-        ("| FashionMNIST | VGG16,", "fashionmnist_vgg16_12_epochs.csv"),
+        ("| FashionMNIST | VGG16,", "fashionmnist_vgg16_18_epochs.csv"),
         ("| cats and dogs | GoogLeNet,", "catsdogs_googlenet.csv"),
         ("| GoogLeNet, crops of 60 px, judged", "catsdogs_googlenet_5_epochs.csv"),
         ("| the same from FashionMNIST |", "catsdogs_googlenet_5_epochs_from_fashionmnist.csv"),
