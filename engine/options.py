@@ -165,7 +165,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 
 RUN_FILES = ("best.pth", "last.pth", "log.csv", "curves.png")
 
-# What may change when a run is resumed, since the result does not depend on it.
+# What may change when a run is resumed, since but for rounding the result does not depend on it.
 FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
 
 
