@@ -25,7 +25,7 @@ from engine.distributed import any_rank, is_main, rank, share_buffers, sum_over_
 from engine.options import Interrupted, UsageError
 
 SHOW_EVERY = 10  # steps between looks at the loss, each of which waits for the device
-SAVE_EVERY = 600  # seconds, at most, between two writings of last.pth within an epoch
+SAVE_EVERY = 600  # seconds, at least, between two writings of last.pth within an epoch
 
 
 class Trainer:
@@ -86,7 +86,8 @@ class Trainer:
         """Train until that many epochs are done, from wherever the state stands.
 
         Raises:
-            UsageError: the loss is not a finite number. best.pth and last.pth stay as they were.
+            UsageError: the loss is not a finite number, or float16 cannot hold the gradients.
+                best.pth and last.pth stay as they were.
             Interrupted: by Ctrl-C or SIGTERM. last.pth has been written.
         """
         with StopSignal() as stop:

@@ -56,9 +56,10 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
         if distributed.is_main():
             print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
-    except RuntimeError as error:
-        # A GPU's allocator, and the CPU's where the system refuses it memory beforehand.
-        if not isinstance(error, torch.OutOfMemoryError) and "CPUAllocator" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        # Of NumPy, a GPU's allocator, and the CPU's where the system refuses it memory beforehand.
+        is_known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_known and "CPUAllocator" not in str(error):
             raise
         print(f"{name}: error: {OUT_OF_MEMORY}", file=sys.stderr)
         code = 2
@@ -165,7 +166,8 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 
 RUN_FILES = ("best.pth", "last.pth", "log.csv", "curves.png")
 
-# What may change when a run is resumed, since but for rounding the result does not depend on it.
+# What may change when a run is resumed: but for rounding, the result does not depend on it. (Only
+# another kind of device draws other numbers.)
 FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
 
 

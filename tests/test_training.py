@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partialmethod
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -289,9 +290,10 @@ def test_checkpointed_activations_change_nothing(name, size, amp):
     assert same(model.state_dict(), saving.state_dict())
 
 
-def test_out_of_memory_says_what_to_do(capsys):
+@pytest.mark.parametrize("empty", [torch.empty, np.empty])
+def test_out_of_memory_says_what_to_do(empty, capsys):
     with pytest.raises(SystemExit) as stop:
-        options.run(lambda: torch.empty(2**60))
+        options.run(lambda: empty(2**60))
     assert stop.value.code == 2
     assert "lower --batch-size" in capsys.readouterr().err
 
