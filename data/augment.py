@@ -52,15 +52,15 @@ class Preprocess(nn.Module):
     ) -> torch.Tensor:
         """The generator, on the device of the images, makes every draw of the augmentation."""
         if self.training:
-            # On the small uint8 images, where moving pixels costs least.
-            if self.flip:
+            # On the small uint8 images, where moving pixels costs least. A crop mirrors by itself.
+            if self.flip and self.crop == 1:
                 images = random_flip(images, generator)
             if self.shift:
                 images = random_shift(images, self.shift, generator)
         x = images.float()
         size = self.train_size if self.training else self.image_size
         if self.training and self.crop < 1:
-            x = random_resized_crop(x, size, self.crop, generator)
+            x = random_resized_crop(x, size, self.crop, self.flip, generator)
         elif x.shape[-2:] != (size, size):
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         if self.training and self.jitter:
@@ -96,20 +96,27 @@ def random_resized_crop(
     x: torch.Tensor,
     size: int,
     smallest: float,
+    flip: bool = False,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """Cut a rectangle out of each image and resize it to size x size, bilinearly, antialiased.
 
-    Area ``smallest`` to all of the image, aspect ratio 3/4 to 4/3 (GoogLeNet, Section 6).
+    Area ``smallest`` to all of the image, aspect ratio 3/4 to 4/3 (GoogLeNet, Section 6). flip:
+    mirror it left to right with probability one half.
     """
     count, _, height, width = x.shape
-    draws = torch.rand(4, count, device=x.device, generator=generator)
+    draws = torch.rand(5, count, device=x.device, generator=generator)
     area = smallest + (1 - smallest) * draws[0]
     aspect = (4 / 3) ** (2 * draws[1] - 1)
     box_height = (area * aspect).sqrt().clamp(max=1) * height
     box_width = (area / aspect).sqrt().clamp(max=1) * width
     rows = resampling(draws[2] * (height - box_height), box_height, height, size)
-    columns = resampling(draws[3] * (width - box_width), box_width, width, size)
+    left = draws[3] * (width - box_width)
+    if flip:  # then from right to left
+        mirrored = draws[4] < 0.5
+        left = torch.where(mirrored, left + box_width, left)
+        box_width = torch.where(mirrored, -box_width, box_width)
+    columns = resampling(left, box_width, width, size)
     # One product resizes along the width, for all channels at once, the other along the height.
     # Under autocast to bfloat16 weights and results have 8 significant bits: a pixel is less than
     # half a grey level off as a rule, 2.5 at most.
@@ -120,6 +127,8 @@ def random_resized_crop(
 def resampling(start: torch.Tensor, length: torch.Tensor, source: int, size: int) -> torch.Tensor:
     """The matrices, N x size x source, that resize ``length`` pixels from ``start`` on to ``size``.
 
+    A negative length goes back from there, which mirrors.
+
     Each row holds the weights of one new pixel: a triangle about its centre, as wide as a new
     pixel or an old one, whichever is the wider. It is the filter of ``F.interpolate`` (bilinear,
     antialias) and Pillow, so that what is seen in training and in validation is equally sharp.
@@ -127,7 +136,7 @@ def resampling(start: torch.Tensor, length: torch.Tensor, source: int, size: int
     scale = (length / size)[:, None, None]  # old pixels a new one
     new = torch.arange(size, device=start.device)[None, :, None] + 0.5
     old = torch.arange(source, device=start.device) + 0.5
-    distance = (old - (start[:, None, None] + new * scale)).abs_().div_(scale.clamp(min=1))
+    distance = (old - (start[:, None, None] + new * scale)).abs_().div_(scale.abs().clamp(min=1))
     weights = (1 - distance).clamp_(min=0)
     return weights.div_(weights.sum(2, keepdim=True))
 

@@ -698,7 +698,7 @@ def test_crop_is_drawn_for_each_image_within_its_bounds():
     generator = torch.Generator().manual_seed(0)
     ramp = torch.arange(40.0) + 0.5
     x = torch.stack([ramp.expand(40, 40), ramp[:, None].expand(40, 40)]).expand(400, 2, 40, 40)
-    cropped = augment.random_resized_crop(x, 20, 0.25, generator)
+    cropped = augment.random_resized_crop(x, 20, 0.25, generator=generator)
     # On a ramp, the distance of new pixels tells the size of the crop.
     width = (cropped[:, 0, 0, 15] - cropped[:, 0, 0, 5]) * 2
     height = (cropped[:, 1, 15, 0] - cropped[:, 1, 5, 0]) * 2
@@ -710,13 +710,25 @@ def test_crop_is_drawn_for_each_image_within_its_bounds():
     assert left.std() > 2  # not all from the same place
 
 
+def test_crop_mirrors_half_of_the_images():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 3, 24, 20, generator=generator)
+    plain, mirrored = (
+        augment.random_resized_crop(x, 16, 0.25, flip, generator.manual_seed(1))
+        for flip in (False, True)
+    )
+    is_mirrored = torch.isclose(mirrored, plain.flip(3), atol=1e-4).all((1, 2, 3))
+    assert 150 < is_mirrored.sum() < 250
+    assert torch.equal(mirrored[~is_mirrored], plain[~is_mirrored])
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 2.5), (torch.float16, 0.3)])
 def test_crop_in_16_bits_is_as_fine_as_photos(dtype, most):
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(256, (8, 3, 48, 40), generator=generator).float()
-    expected = augment.random_resized_crop(x, 32, 0.25, generator.manual_seed(1))
+    expected = augment.random_resized_crop(x, 32, 0.25, generator=generator.manual_seed(1))
     with torch.autocast("cpu", dtype):
-        cropped = augment.random_resized_crop(x, 32, 0.25, generator.manual_seed(1))
+        cropped = augment.random_resized_crop(x, 32, 0.25, generator=generator.manual_seed(1))
     assert cropped.dtype == torch.float32
     error = cropped - expected
     assert 0 < error.abs().max() < most
