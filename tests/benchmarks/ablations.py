@@ -34,6 +34,7 @@ GROUPS = {
         ("batch-norm", "none, 1e-3"): (*CLOTHES, "--no-batch-norm"),
         ("moving average", "none"): (*CLOTHES, "--ema-decay", 0),
         ("image size", "32 px"): (*CLOTHES, "--image-size", 32),
+        ("image size", "96 px"): (*CLOTHES, "--image-size", 96, "--no-aux-heads"),
     },
     "FashionMNIST at 80 px": {
         ("recipe", ""): LARGE,
