@@ -293,7 +293,7 @@ def test_checkpointed_activations_change_nothing(name, size, amp):
 @pytest.mark.parametrize("empty", [torch.empty, np.empty])
 def test_out_of_memory_says_what_to_do(empty, capsys):
     with pytest.raises(SystemExit) as stop:
-        options.run(lambda: empty(2**60))
+        options.run(lambda: empty(2**56))
     assert stop.value.code == 2
     assert "lower --batch-size" in capsys.readouterr().err
 
