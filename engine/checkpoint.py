@@ -62,9 +62,10 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    except Exception as error:  # the unpickler meets broken files with many kinds of it
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
+    except Exception:  # the unpickler meets broken files with many kinds of it
+        raise CheckpointError(
+            f"{path}: not a checkpoint: damaged, or written by another program"
+        ) from None
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of these scripts (no format {FORMAT!r})")
     missing = [key for key in KEYS if key not in checkpoint]
