@@ -155,7 +155,7 @@ class Trainer:
                 self.optimizer.zero_grad()
                 self.scheduler.step()
                 if self.ema:
-                    self.ema.update(self.model)
+                    self.ema.update()
 
             self.totals[0] += loss.detach() * len(labels)
             self.totals[1] += (logits.argmax(1) == labels).sum()
@@ -331,16 +331,18 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.decay, self.updates = decay, 0
+        # Collected once, since that takes longer than averaging: steps change tensors in place.
+        averages, currents = self.model.state_dict().values(), model.state_dict().values()
+        self.pairs = list(zip(averages, currents, strict=True))
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self) -> None:
+        """Move the averages towards the model as it now is."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages, currents = self.model.state_dict().values(), model.state_dict().values()
-        pairs = list(zip(averages, currents, strict=True))
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        floats = [pair for pair in self.pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], 1 - decay)
-        for average, current in pairs:  # batch normalisation's count of batches
+        for average, current in self.pairs:  # batch normalisation's count of batches
             if not average.is_floating_point():
                 average.copy_(current)
 

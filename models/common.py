@@ -1,13 +1,64 @@
-"""What both networks share: initial weights, the check of their input, and how they are trained
-with part of their weights or of their memory."""
+"""What both networks share: their convolution, initial weights, the check of their input, and how
+they are trained with part of their weights or of their memory."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d with square kernels, on small maps computed as the linear layer that it is there.
+
+    The same function of the same weights. oneDNN (on a CPU) takes up to ten times as long for the
+    weights' gradient of a convolution over a small map as for that of a matrix product.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        self.keeps_size = stride == 1 and kernel_size == 2 * padding + 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """N x in_channels x H x W to N x out_channels x H x W, or less with a stride."""
+        height, width = x.shape[2:]
+        if self.keeps_size and self.kernel_size == (1, 1) and height * width <= 64:
+            return self.one_layer_for_every_pixel(x)
+        if self.keeps_size and height == width <= 2:
+            return self.one_layer_for_the_map(x)
+        return super().forward(x)
+
+    def one_layer_for_every_pixel(self, x: torch.Tensor) -> torch.Tensor:
+        """A 1x1 convolution is a linear layer, the same for all pixels."""
+        pixels = x.permute(0, 2, 3, 1)  # N x H x W x in_channels, as channels-last lies in memory
+        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+    def one_layer_for_the_map(self, x: torch.Tensor) -> torch.Tensor:
+        """Where each pixel of the output sees the whole S x S input, the layer is fully connected.
+
+        The pixel sees it through a window of S x S of the kernel, which are its weights. (VGG,
+        Section 3.2, goes the other way: it makes fully connected layers convolutions, to apply
+        them to larger images.)
+        """
+        size = x.shape[2]
+        kernel = F.pad(self.weight.to(x.dtype), [size - 1 - self.padding[0]] * 4)  # 2 S - 1 wide
+        kernel = kernel.permute(0, 2, 3, 1)  # out_channels first, in_channels last
+        starts = range(size - 1, -1, -1)  # the first pixel sees what lies right of and below it
+        windows = [kernel[:, i : i + size, j : j + size].flatten(1) for i in starts for j in starts]
+        bias = None if self.bias is None else self.bias.repeat(size * size)
+        pixels = F.linear(x.permute(0, 2, 3, 1).flatten(1), torch.cat(windows), bias)
+        return pixels.unflatten(1, (size, size, -1)).permute(0, 3, 1, 2)
 
 
 def initialise(network: nn.Module) -> None:

@@ -10,10 +10,9 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from models.common import check_input, initialise
+from models.common import Conv2d, check_input, initialise
 
 # Table 1, the rows of the inception modules:
 #       #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
@@ -196,35 +195,12 @@ class ConvReLU(nn.Sequential):
         batch_norm: bool = False,
         eps: float = 1e-5,
     ) -> None:
-        if (kernel_size, stride, padding) == (1, 1, 0):
-            conv = Conv1x1(in_channels, out_channels, bias=not batch_norm)
-        else:
-            conv = nn.Conv2d(
-                in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm
-            )
+        conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm)
         layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
         if batch_norm:
             layers["bn"] = nn.BatchNorm2d(out_channels, eps=eps)
         layers["relu"] = nn.ReLU(inplace=True)
         super().__init__(layers)
-
-
-class Conv1x1(nn.Conv2d):
-    """A 1x1 convolution, on small maps computed as what it is: one linear layer for every pixel.
-
-    There oneDNN (on a CPU) takes up to ten times as long for the weights' gradient of a convolution
-    as for that of a matrix product. A training step at 64 px takes a tenth less time.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 1, bias=bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N x in_channels x H x W to N x out_channels x H x W."""
-        if x.shape[2] * x.shape[3] > 64:  # from about there on, the convolution is the faster one
-            return super().forward(x)
-        pixels = x.permute(0, 2, 3, 1)  # N x H x W x in_channels, as channels-last lies in memory
-        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class Inception(nn.Module):

@@ -12,7 +12,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from models.common import check_input, initialise
+from models.common import Conv2d, check_input, initialise
 
 # Table 1, column D: the output channels of the 3x3 convolutions ("conv3-64" and so on) of each
 # block. A 2x2 max-pool with stride 2 ends every block.
@@ -106,7 +106,7 @@ def conv_block(
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index, out_channels in enumerate(widths, 1):
         name = f"{number}_{index}"
-        layers[f"conv{name}"] = nn.Conv2d(
+        layers[f"conv{name}"] = Conv2d(
             in_channels, out_channels, kernel_size=3, padding=1, bias=not batch_norm
         )
         if batch_norm:

@@ -9,8 +9,8 @@ from torch import nn
 from models import MODELS, create_model
 from models import googlenet as googlenet_file
 from models import vgg16 as vgg16_file
-from models.common import transfer
-from models.googlenet import AuxiliaryLoss, Conv1x1, GoogLeNet, Inception, Outputs
+from models.common import Conv2d, transfer
+from models.googlenet import AuxiliaryLoss, GoogLeNet, Inception, Outputs
 from models.summary import summarise
 from models.torchvision_weights import from_torchvision, load_imagenet, to_torchvision
 from models.vgg16 import VGG16
@@ -337,18 +337,36 @@ def test_googlenet_may_train_at_another_size():
     assert on_meta(GoogLeNet, image_size=96, train_size=64).aux4a is None
 
 
-@pytest.mark.parametrize("size", [2, 8, 9])  # as a matrix product up to 8 x 8
-def test_1x1_convolution_is_a_convolution(size):
+@pytest.mark.parametrize(
+    ("kernel", "size", "is_product"),
+    [(1, 8, True), (1, 9, False), (3, 1, True), (3, 2, True), (3, 3, False), (5, 2, True)],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_as_a_matrix_product(kernel, size, is_product, bias, monkeypatch):
     torch.manual_seed(0)
-    conv = Conv1x1(6, 5).double()
+    conv = Conv2d(6, 5, kernel, padding=kernel // 2, bias=bias).double()
     x = torch.randn(3, 6, size, size, dtype=torch.float64, requires_grad=True)
+    wanted = [x, *conv.parameters()]
+    convolutions = []
+    original = nn.Conv2d.forward
+    monkeypatch.setattr(
+        nn.Conv2d, "forward", lambda self, x: convolutions.append(self) or original(self, x)
+    )
     for layout in (torch.contiguous_format, torch.channels_last):
         image = x.contiguous(memory_format=layout)
-        ours, theirs = conv(image), F.conv2d(image, conv.weight, conv.bias)
+        ours = conv(image)
+        theirs = F.conv2d(image, conv.weight, conv.bias, padding=kernel // 2)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-        wanted = (x, conv.weight, conv.bias)
         gradients = [torch.autograd.grad(y.square().sum(), wanted) for y in (ours, theirs)]
         torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+    assert bool(convolutions) is not is_product
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (3, 1, 2), (1, 2, 0)])
+def test_convolution_that_changes_the_size_of_a_small_map(kernel, stride, padding):
+    conv = Conv2d(2, 3, kernel, stride, padding)
+    x = torch.randn(1, 2, 2, 2)
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, conv.bias, stride, padding))
 
 
 def test_batch_norm_takes_the_place_of_bias_and_lrn():

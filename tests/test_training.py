@@ -331,16 +331,16 @@ def test_moving_average():
         model.weight.fill_(5.0)
         model.running_mean.fill_(4.0)
         model.num_batches_tracked.fill_(7)
-    average.update(model)  # decay (1 + 1) / (10 + 1) at the first update
+    average.update()  # decay (1 + 1) / (10 + 1) at the first update
     torch.testing.assert_close(average.model.weight, torch.full((2,), 1 * 2 / 11 + 5 * 9 / 11))
     torch.testing.assert_close(average.model.running_mean, torch.full((2,), 4 * 9 / 11))
     assert average.model.num_batches_tracked == 7
     for _ in range(20):
-        average.update(model)
+        average.update()
     before = average.model.weight[0].item()
     with torch.no_grad():
         model.weight.fill_(0.0)
-    average.update(model)
+    average.update()
     assert average.model.weight[0].item() == pytest.approx(before / 2)
 
 
