@@ -47,6 +47,10 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that this, too, tidies up
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # of "| head", which has read enough: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of it
+        code = 141  # as of a program that SIGPIPE stops
     except Interrupted as stop:
         if distributed.is_main():
             path = shlex.quote(str(stop))

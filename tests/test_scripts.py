@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -168,6 +170,17 @@ def test_unreadable_files_do_not_stop_the_others(script, trained, items):
     assert len(done.stdout.splitlines()) == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 2 and "broken.jpg" in lines[0] and "missing.png" in lines[1]
+
+
+def test_nobody_reads_the_rest(root, trained, items):
+    """As in ``predict.py photos/ | head``, whose end says nothing."""
+    command = [sys.executable, "predict.py", items / "0.png", "--checkpoint", trained]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 def test_predict_loads_only_what_it_uses(script, trained, items):
