@@ -7,76 +7,79 @@ python predict.py photos/ --checkpoint checkpoints/fashionmnist_googlenet.pth --
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data.augment import Preprocess
-from data.images import DataError, ImageSet, eval_loader
-from data.photos import open_photo, photos_at, read_photo
-from engine import checkpoint, options
-from engine.loop import predict
-from models import create_model
+from data.photos import open_photo, photos_at
+from engine import cli
+from engine.errors import UserError
+from engine.inference import Classifier, Prediction, load_classifier
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_checkpoint_options(parser)
+    cli.add_checkpoint_options(parser)
     add = parser.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files, or folders of them")
-    add("--top-k", type=options.positive(int), default=3, metavar="K", help="classes to name (3)")
+    add("--top-k", type=cli.positive(int), default=3, metavar="K", help="classes to name (3)")
     add("--invert", action="store_true", help="swap dark and light: dark clothes on light ground")
     add("--json", action="store_true", help="print JSON, for programs")
     add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos and their bars")
     args = parser.parse_args()
-    device = options.pick_device(args.device)
-    path = options.chosen_checkpoint(args.checkpoint)
-    saved = checkpoint.load(path)
+    classifier = load_classifier(cli.chosen_checkpoint(args.checkpoint), args.device)
 
-    # Every photo becomes what the validation images were: uint8, of their stored size.
-    shape = saved["channels"], saved["source_size"], saved["fit"]
-    files, arrays, problems = [], [], []
-    found = []
-    for named in args.photos:
-        try:
-            found += photos_at(named)
-        except DataError as error:
-            problems.append((named, str(error)))
-    for file in tqdm(found, desc="reading", unit="photo", leave=False, disable=len(found) < 20):
-        try:
-            arrays.append(read_photo(file, *shape, args.invert))
-            files.append(file)
-        except DataError as error:
-            problems.append((file, str(error)))
-
-    rows = []
-    if files:
-        photos = ImageSet(np.stack(arrays), np.zeros(len(files), np.int64), saved["classes"])
-        model = options.build_model(create_model, saved["model"], saved["model_args"], device)
-        checkpoint.load_weights(model, saved, path)
-        preprocess = Preprocess(saved["mean"], saved["std"], saved["image_size"], saved["flip"])
-        preprocess.to(device)
-        logits, _ = predict(model, eval_loader(photos, 32), preprocess)
-        probabilities, indices = logits.softmax(1).topk(min(args.top_k, len(photos.classes)))
-        for values, chosen in zip(probabilities.tolist(), indices.tolist(), strict=True):
-            names = [photos.classes[index] for index in chosen]
-            rows.append(list(zip(names, values, strict=True)))
+    photos = Photos(classifier, args.photos, args.invert)
+    rows = classifier.predict_prepared(photos, args.top_k)
 
     if args.json:
-        print(json.dumps(as_json(files, rows, problems), indent=2, ensure_ascii=False))
+        print(json.dumps(as_json(photos, rows), indent=2, ensure_ascii=False))
     else:
-        print_table(files, rows)
-    if args.save_figure and files:
+        print_table(photos.files, rows)
+    if args.save_figure and rows:
         from engine.report import draw_predictions
 
-        pictures = [thumbnail(file, saved["channels"]) for file in files[:32]]
+        channels = classifier.metadata["channels"]
+        pictures = [thumbnail(file, channels) for file in photos.files[:32]]
         draw_predictions(pictures, rows[:32], args.save_figure)
-    for _, message in problems:
+    for _, message in photos.problems:
         print(f"predict.py: error: {message}", file=sys.stderr)
-    if problems:
+    if photos.problems:
         sys.exit(2)
+
+
+class Photos:
+    """The photos at some paths, prepared one by one; those that cannot be read are left out.
+
+    Attributes:
+        files: those that were read so far.
+        problems: (path, message) of those that could not be.
+    """
+
+    def __init__(self, classifier: Classifier, paths: list[Path], invert: bool) -> None:
+        self.classifier, self.invert = classifier, invert
+        self.found: list[Path] = []
+        self.files: list[Path] = []
+        self.problems: list[tuple[Path, str]] = []
+        for path in paths:
+            try:
+                self.found += photos_at(path)
+            except UserError as error:
+                self.problems.append((path, str(error)))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        few = len(self.found) < 20
+        for file in tqdm(self.found, desc="photos", unit="photo", leave=False, disable=few):
+            try:
+                array = self.classifier.prepare(file, self.invert)
+            except UserError as error:
+                self.problems.append((file, str(error)))
+            else:
+                self.files.append(file)
+                yield array
 
 
 def figure(text: str) -> Path:
@@ -94,27 +97,26 @@ def thumbnail(file: Path, channels: int) -> Image.Image:
     return photo
 
 
-def print_table(files: list[Path], rows: list[list[tuple[str, float]]]) -> None:
+def print_table(files: list[Path], rows: list[list[Prediction]]) -> None:
     """A line for each photo; columns aligned."""
     lines = [
-        [str(file)] + [f"{n} {p:.1%}" for n, p in row]
+        [str(file)] + [f"{name} {probability:.1%}" for name, probability in row]
         for file, row in zip(files, rows, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
-def as_json(files: list[Path], rows: list, problems: list[tuple[Path, str]]) -> list[dict]:
+def as_json(photos: Photos, rows: list[list[Prediction]]) -> list[dict]:
     """A dict for each photo: its file and predictions, or its file and error."""
     predicted = [
         {"file": str(f), "predictions": [{"class": n, "probability": p} for n, p in row]}
-        for f, row in zip(files, rows, strict=True)
+        for f, row in zip(photos.files, rows, strict=True)
     ]
-    return predicted + [{"file": str(f), "error": message} for f, message in problems]
+    return predicted + [{"file": str(f), "error": message} for f, message in photos.problems]
 
 
 if __name__ == "__main__":
-    options.run(main, DataError)
+    cli.run(main)

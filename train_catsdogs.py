@@ -1,15 +1,16 @@
 """Train VGG16 or GoogLeNet on photos that split_dataset.py has split: cats and dogs, or any.
 
-    python train_catsdogs.py --model googlenet                      # data/catsdogs, from scratch
+    python train_catsdogs.py --model googlenet                  # from scratch: 96.50 %, 74 minutes
     python train_catsdogs.py --init checkpoints/fashionmnist_googlenet.pth
-    python train_catsdogs.py --init imagenet --freeze-features      # the classifier alone
+    python train_catsdogs.py --init imagenet --freeze-features  # the classifier alone
     python train_catsdogs.py --data-dir data/birds
 
-Writes best.pth, last.pth, log.csv and curves.png to checkpoints/<folder of the data>_<model>/.
+Validation accuracy on 18,000 cats and dogs and training time on two CPU cores that multiply
+bfloat16; the runs are in docs/results.md. Writes best.pth, last.pth, log.csv and curves.png to
+checkpoints/<folder of the data>_<model>/.
 """
 
 import argparse
-import shlex
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -17,58 +18,66 @@ from typing import Any
 import torch
 from torch import nn
 
-from data import folders
-from data.augment import Preprocess
-from data.images import DataError, eval_loader, train_loader
-from engine import checkpoint, distributed, options
-from engine.loop import train_model
+from data import photo_folder
+from data.loaders import eval_loader, train_loader
+from data.transforms import Augmentation, BatchTransform
+from engine import checkpoint, cli, distributed
+from engine.errors import UserError, as_user_error
+from engine.optim import build_optimizer, build_scheduler
+from engine.run_folder import RunFolder
+from engine.trainer import Trainer, TrainSettings
 from models import create_model
-from models.common import checkpoint_activations, freeze_features, transfer
 from models.googlenet import AuxiliaryLoss
-from models.torchvision_weights import NORMALISATION, load_imagenet
+from models.pretrained import (
+    NORMALISATION,
+    freeze_features,
+    from_torchvision,
+    transfer,
+    without_classifier,
+)
+from models.recompute import checkpoint_activations
 
 COMMON = {
     "optimizer": "adam",
-    "scheduler": "onecycle",  # a high rate midway, almost none at the end: best in few epochs
-    "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since the photos are few
+    "scheduler": "onecycle",  # high in the middle, almost 0 at the end: best in few epochs
+    "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since there are fewer images
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
-    "ema_decay": 0.999,  # over the last 1000 steps: GoogLeNet's Polyak average that forgets
-    "augment": True,  # 14,400 photos are few: without it the network learns them by heart
-    "batch_norm": True,  # bears higher learning rates than the networks as published
+    "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets
+    "augment": True,  # 14,400 photos are few: without it the network memorises them
+    "batch_norm": True,  # allows higher learning rates than the networks as published
     "batch_size": 64,
     "accumulate_steps": 1,
 }
 RECIPES = {
     "googlenet": COMMON
     | {
-        "image_size": 128,  # and 96 px in training: 224 px would cost five times as much
-        "lr": 3e-3,  # somewhat less than for FashionMNIST, with images of more variety
+        "image_size": 128,  # trained at 96 px; 224 px would cost five times as much
+        "lr": 3e-3,  # a little less than for FashionMNIST: the images vary more
         "epochs": 45,  # 75 minutes on two cores; the last fifteen brought 0.6 points
         "warmup_epochs": 8,  # a sixth of the run; not compared with others
-        "dropout": 0.2,  # training ends at 97 %, no more than a point above validation
+        "dropout": 0.2,  # enough: training accuracy ends at 97 %, a point above validation
     },
     "vgg16": COMMON
     | {
         "image_size": 64,  # 96 px costs 2.25 times as much
-        "lr": 1e-3,  # as for FashionMNIST: its fully connected layers are not normalised
-        "epochs": 15,  # not run to the end: docs/results.md has 8 epochs at 32 px
+        "lr": 1e-3,  # as for FashionMNIST: no batch-norm in the fully connected layers
+        "epochs": 15,  # never run in full: docs/results.md has 8 epochs at 32 px
         "warmup_epochs": 3,
         "dropout": 0.5,  # as in the paper: 14,400 photos against 40 million weights
     },
 }
-# Without batch-norm a high rate can diverge, or leave the loss at ln 2, hence the lower ones.
+# Without batch-norm the rates above diverge or stall at chance (a loss of ln 2).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
-# From ImageNet little is left to learn, and a high rate would undo what is known.
+# ImageNet's features need only small changes; a high rate would destroy them.
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
 FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
-# A photo stays what it is when mirrored, when a quarter of it is all that is seen, and in another
-# light.
+# A cat is a cat when mirrored, when only a quarter of the photo is seen, and in another light.
 AUGMENT = {"flip": True, "crop": 0.25, "jitter": 0.2, "erase": 0.1}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
-    """The defaults that go with the options given (see ``options.parse_training``)."""
+    """The defaults that go with the options given (see ``cli.parse_training``)."""
     defaults = RECIPES.get(given.model, COMMON)
     if given.batch_norm is False:
         defaults = defaults | PLAIN.get(given.model, {})
@@ -82,118 +91,154 @@ def recipe(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = options.training_parser(__doc__.split("\n")[0], list(RECIPES))
+    parser = cli.training_parser(__doc__.split("\n")[0], list(RECIPES))
     parser.set_defaults(data_dir=Path("data/catsdogs"))
-    add = parser.add_argument
+    add = parser.add_argument_group("photos").add_argument
     add("--init", default="scratch", metavar="WHAT", help="scratch, imagenet, or a checkpoint")
     add("--freeze-features", action="store_true", help="train the classifier alone")
     add(
         "--train-size",
-        type=options.positive(int),
+        type=cli.positive(int),
         help="pixels a side in training (default: for GoogLeNet 3/4 of --image-size)",
     )
-    args, resumed = options.parse_training(parser, recipe, "photos/")
-    device = options.pick_device(args.device)
-    distributed.setup(device)
-    if args.amp is None:
-        args.amp = options.has_bfloat16(device)
+    args, resumed = cli.parse_training(parser, recipe, "photos/")
+    device, amp = cli.start_training(args)
     if args.train_size is None:
         args.train_size = default_train_size(args)
 
-    # What is needed to know of the photos.
+    # What is known of the photos before they are decoded.
     data_dir = Path(args.data_dir)
-    classes = folders.class_names(folders.read_manifest(data_dir))
-    dataset = folders.dataset_name(data_dir)
+    classes = photo_folder.class_names(photo_folder.read_manifest(data_dir))
+    dataset = photo_folder.dataset_name(data_dir)
     if resumed and resumed["dataset"] != dataset:
-        raise options.UsageError(
+        raise UserError(
             f"--resume {args.resume}: was trained on another split than that in {data_dir}"
         )
     imagenet = args.init == "imagenet"
-    mean, std = NORMALISATION[args.model] if imagenet else folders.read_mean_std(data_dir)
+    mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
 
-    # The network and its loss.
+    # Model and criterion.
     torch.manual_seed(args.seed)
-    model, model_args = build(args, classes, resumed, device)
+    name, model_args, model = build_model(args, classes, resumed)
+    model = model.to(device, memory_format=torch.channels_last)  # in which convolutions are fastest
     if args.freeze_features:
         freeze_features(model)
     if args.checkpoint_activations:
         checkpoint_activations(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
 
-    # Files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.
-    source_size = max(args.image_size, args.train_size * 4 // 3)
+    # Data: files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.
+    stored_size = max(args.image_size, args.train_size * 4 // 3)
     with distributed.main_process_first():  # it may have to decode them
-        train_set = folders.load_split(data_dir, "train", source_size)
-        val_set = folders.load_split(data_dir, "val", source_size)
+        train_set = photo_folder.load_split(data_dir, "train", stored_size)
+        val_set = photo_folder.load_split(data_dir, "val", stored_size)
     if args.limit:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
 
     # Arrays -> batches on the device.
-    how = options.loader_options(args, device)
+    how = cli.loader_options(args, device)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **how)
     val = eval_loader(val_set, args.batch_size, **how)
     augment = AUGMENT if args.augment else {}
-    preprocess = Preprocess(mean, std, args.image_size, train_size=args.train_size, **augment)
+    augmentation = Augmentation(train_size=args.train_size, **augment)
+    transform = BatchTransform(mean, std, args.image_size, augmentation)
 
-    # Everything that testing and predicting will need to know, for the checkpoint.
-    header = {
-        "model": args.model,
-        "model_args": model_args,
+    # Optimizer and schedule.
+    optimizer = build_optimizer(model, args.optimizer, args.lr, args.weight_decay)
+    steps = len(train) // args.accumulate_steps  # of the optimizer, in an epoch
+    total, warmup = args.epochs * steps, round(args.warmup_epochs * steps)
+    scheduler = build_scheduler(optimizer, args.scheduler, args.lr, total, warmup)
+
+    # Training, and what testing and predicting will need to know of it.
+    metadata = checkpoint.metadata(name, model_args, args) | {
         "dataset": dataset,
         "classes": classes,
-        "image_size": args.image_size,
-        "source_size": source_size,
-        "fit": folders.FIT,
+        "stored_size": stored_size,
+        "resize_mode": photo_folder.RESIZE_MODE,
         "mean": list(mean),
         "std": list(std),
-        "flip": preprocess.flip,
-        "channels": 3,
+        "flip": transform.flip,
     }
     folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
+    run = RunFolder(folder, metadata, args.dry_run)
+    settings = TrainSettings(args.epochs, args.accumulate_steps, args.ema_decay, amp, args.seed)
+    trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
+    if resumed:
+        trainer.load_state_dict(resumed, args.resume)
     if distributed.is_main():
         print(
             f"{data_dir}: {len(train_set)} photos of {', '.join(classes)} for training, at "
             f"{args.train_size} px, {len(val_set)} for validation"
         )
-    train_model(args, model, criterion, preprocess, train, val, header, folder, resumed)
-
-    if distributed.is_main() and not args.dry_run:
-        best = shlex.quote(str(folder / "best.pth"))
-        print(f"\nNext:\n  python test.py --checkpoint {best}")
-        print(f"  python predict.py PHOTO --checkpoint {best}")
+    trainer.fit(train, val, run)
+    run.print_results(trainer)
 
 
 def default_train_size(args: argparse.Namespace) -> int:
     """Pixels a side in training.
 
-    A crop shows things larger than the whole photo does; trained on crops, a network judges best
-    what is shown larger, too (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
-    So GoogLeNet, which takes any size, trains on smaller images than it will judge, for 56 % of
-    the cost. VGG16's fully connected layers take one size alone.
+    A crop shows things larger than the whole photo does, and a network trained on crops is best at
+    judging things that large (Touvron et al. 2019, "Fixing the train-test resolution
+    discrepancy"). So GoogLeNet, which takes any size, trains on smaller images than it will judge,
+    for 56 % of the cost. VGG16's fully connected layers take one size only.
     """
     is_smaller = args.model == "googlenet" and args.augment
     return max(32, args.image_size * 3 // 4) if is_smaller else args.image_size
 
 
-def build(
-    args: argparse.Namespace,
-    classes: list[str],
-    resumed: dict[str, Any] | None,
-    device: torch.device,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The network, with the weights that --init asks for, and the arguments it was built with.
+def build_model(
+    args: argparse.Namespace, classes: list[str], resumed: dict[str, Any] | None
+) -> tuple[str, dict[str, Any], nn.Module]:
+    """The network with the weights that --init asks for: its name, its arguments, and itself.
 
     Raises:
-        UsageError: it cannot be built so, or the weights cannot be had.
-        CheckpointError: the file that --init names is none.
+        UserError: it cannot be built so, or the weights cannot be had.
     """
-    if resumed:  # its weights come with the rest of the run's state
-        model_args = resumed["model_args"]
-        return options.build_model(create_model, args.model, model_args, device), model_args
-    start = None if args.init in ("scratch", "imagenet") else checkpoint.load(args.init)
+    start = None  # the checkpoint to take weights from
+    if resumed:  # the weights come with the rest of the run's state
+        name, model_args = resumed["model"], resumed["model_args"]
+    else:
+        if args.init not in ("scratch", "imagenet"):
+            start = checkpoint.load(args.init)
+            check_start(start, args)
+        name, model_args = architecture(args, len(classes), start)
+    with as_user_error(ValueError):
+        model = create_model(name, **model_args)
+    weights = None
+    if start:
+        weights = checkpoint.best_weights(start)
+        if start["classes"] != classes:
+            weights = without_classifier(weights)
+    elif args.init == "imagenet" and not resumed:
+        weights = from_torchvision(download_imagenet(args.model, args.batch_norm), model)
+    if weights:
+        left, total = transfer(weights, model), len(model.state_dict())
+        new = f"new: {', '.join(left)}" if left else "none is new"
+        if distributed.is_main():
+            print(f"{args.init}: {total - len(left)} of {total} tensors taken; {new}")
+    return name, model_args, model
+
+
+def check_start(start: dict[str, Any], args: argparse.Namespace) -> None:
+    """Raise a UserError unless the checkpoint that --init names is one of the same network."""
+    if start["model"].removeprefix("torchvision_") != args.model:
+        raise UserError(f"--init {args.init}: holds a {start['model']}, not {args.model}")
+    if start["model_args"].get("batch_norm", False) != args.batch_norm:
+        option = "--no-batch-norm" if args.batch_norm else "--batch-norm"
+        raise UserError(f"--init {args.init}: takes {option}, as it was trained")
+
+
+def architecture(
+    args: argparse.Namespace, num_classes: int, start: dict[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The network's name and arguments, for ``models.create_model``.
+
+    Args:
+        start: the checkpoint to take weights from.
+    """
     model_args = {
         "in_channels": 3,
-        "num_classes": len(classes),
+        "num_classes": num_classes,
         "image_size": args.image_size,
         "batch_norm": args.batch_norm,
         "dropout": args.dropout,
@@ -202,59 +247,36 @@ def build(
         model_args["train_size"] = args.train_size
     if args.aux_heads is not None:  # else GoogLeNet decides; VGG16 has none
         model_args["aux_heads"] = args.aux_heads
-    if args.model == "googlenet":
-        model_args["torchvision_compatible"] = args.init == "imagenet" or bool(
-            start and start["model_args"].get("torchvision_compatible")
-        )
-        if args.freeze_features:
-            model_args["aux_heads"] = False  # there is nothing below them to train
-    model = options.build_model(create_model, args.model, model_args, device)
-    if start:
-        take_weights(model, start, args, classes)
-    elif args.init == "imagenet":
-        take_imagenet(model, args.model)
-    return model, model_args
+    if args.model == "vgg16":
+        return args.model, model_args
+    if args.freeze_features:
+        model_args["aux_heads"] = False  # there is nothing below them to train
+    # ImageNet's weights fit torchvision's variant alone.
+    is_torchvisions = args.init == "imagenet" or (
+        start is not None and start["model"] == "torchvision_googlenet"
+    )
+    return "torchvision_googlenet" if is_torchvisions else "googlenet", model_args
 
 
-def take_weights(
-    model: nn.Module, start: dict[str, Any], args: argparse.Namespace, classes: list[str]
-) -> None:
-    """Give the new model the weights of a checkpoint, but for a classifier of other classes.
+def download_imagenet(model: str, batch_norm: bool) -> dict[str, torch.Tensor]:
+    """torchvision's state dict of ImageNet weights.
 
     Raises:
-        UsageError: they are of another network.
+        UserError: it cannot be downloaded.
     """
-    if start["model"] != args.model:
-        raise options.UsageError(f"--init {args.init}: holds a {start['model']}, not {args.model}")
-    if start["model_args"].get("batch_norm", False) != args.batch_norm:
-        option = "--no-batch-norm" if args.batch_norm else "--batch-norm"
-        raise options.UsageError(f"--init {args.init}: takes {option}, as it was trained")
-    weights = start.get("ema") or start["state_dict"]
-    if start["classes"] != classes:
-        last = ("linear", "fc3")  # GoogLeNet's and its heads', and VGG16's
-        weights = {k: v for k, v in weights.items() if k.split(".")[-2] not in last}
-    say_taken(args.init, model, transfer(weights, model))
+    from torchvision import models
 
-
-def take_imagenet(model: nn.Module, name: str) -> None:
-    """Give the new model torchvision's ImageNet weights.
-
-    Raises:
-        UsageError: they cannot be had.
-    """
-    try:
-        say_taken("imagenet", model, load_imagenet(name, model))
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise options.UsageError(f"--init imagenet: cannot be had: {error}") from None
-
-
-def say_taken(init: str, model: nn.Module, left: list[str]) -> None:
-    """Print what of --init was taken and what was not."""
-    if distributed.is_main():
-        total = len(model.state_dict())
-        new = f"new: {', '.join(left)}" if left else "none is new"
-        print(f"{init}: {total - len(left)} of {total} tensors taken; {new}")
+    weights = {
+        ("vgg16", False): models.VGG16_Weights,
+        ("vgg16", True): models.VGG16_BN_Weights,
+        ("googlenet", True): models.GoogLeNet_Weights,
+    }
+    with as_user_error(
+        OSError, RuntimeError, HTTPException, prefix="--init imagenet: cannot be had: "
+    ):
+        chosen = weights[model, batch_norm].IMAGENET1K_V1
+        return chosen.get_state_dict(progress=True, check_hash=True)
 
 
 if __name__ == "__main__":
-    options.run(main, DataError)
+    cli.run(main)

@@ -1,6 +1,6 @@
 """FashionMNIST: 70,000 grey 28 x 28 images of ten kinds of clothing (Xiao et al. 2017).
 
-python -m data.fashionmnist     # make data/sample/ again from the full set
+python -m data.fashionmnist     # rebuild data/sample/ from the full set
 """
 
 import gzip
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import DataError, ImageSet, stratified_split
+from data.dataset import ImageDataset, stratified_split
+from engine.errors import UserError
 
 CLASSES = (
     "T-shirt/top",
@@ -29,11 +30,11 @@ CLASSES = (
     "Ankle boot",
 )
 SIZE = 28  # pixels a side
-# Of all 60,000 training images, as everybody has them, pixels between 0 and 1; compute_mean_std.py
-# prints those of the 55,000 that are left without validation.
+# Of all 60,000 training images, for pixels between 0 and 1: the values in general use.
+# compute_mean_std.py prints those of the 55,000 that remain without the validation set.
 MEAN, STD = (0.2860,), (0.3530,)
 
-# SHA-256 of the uncompressed files: packagers compress them anew, with other bytes.
+# SHA-256 of the uncompressed files, since packages compress them differently.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -53,29 +54,31 @@ DOWNLOADED = DATA / "FashionMNIST" / "raw"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 VALIDATION_FRACTION = 1 / 12  # 5,000 of 60,000
-SPLIT_SEED = 2017  # its own, so that every run is judged on the same images, whatever its --seed
+SPLIT_SEED = 2017  # independent of --seed, so that all runs are validated on the same images
 
 
-def load_train_val(folder: Path, sample: bool = False) -> tuple[ImageSet, ImageSet]:
-    """The training files of ``find()``'s folder as training and validation set, 11 to 1."""
+def load_train_val(folder: Path, sample: bool = False) -> tuple[ImageDataset, ImageDataset]:
+    """The training files in ``find()``'s folder, as training and validation set, 11 to 1."""
     images = read_set(folder, "train", sample)
     train, val = stratified_split(images.labels, VALIDATION_FRACTION, SPLIT_SEED)
     return images.subset(train), images.subset(val)
 
 
-def load_test(folder: Path, sample: bool = False) -> ImageSet:
-    """The test files of ``find()``'s folder. For ``test.py`` alone."""
+def load_test(folder: Path, sample: bool = False) -> ImageDataset:
+    """The test files in ``find()``'s folder. Only for testing: test.py."""
     return read_set(folder, "t10k", sample)
 
 
 def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Path:
-    """The folder of the four files; downloaded into data/ where no folder has them.
+    """The folder that holds the four files; downloads them into data/ if there is none.
 
-    Looked for in data_dir where given, else in data/FashionMNIST/raw, else where Debian's
-    package dataset-fashion-mnist puts them. ``sample``: the bundled sample, and nothing else.
+    Args:
+        data_dir: look here and nowhere else. By default, look in data/FashionMNIST/raw, then where
+            Debian's package dataset-fashion-mnist puts them.
+        sample: take the bundled sample and nothing else.
 
     Raises:
-        DataError: a file is missing, or is not what it should be; or the download failed.
+        UserError: a file is missing or is not FashionMNIST's, or the download failed.
     """
     if sample:
         return check(SAMPLE, sample=True)
@@ -88,7 +91,7 @@ def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Pat
 
 
 def path_of(folder: Path, name: str) -> Path | None:
-    """The file of that name in the folder, plain or gzipped; None where there is neither."""
+    """The file of that name in the folder, plain or gzipped; None if there is neither."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -96,44 +99,48 @@ def path_of(folder: Path, name: str) -> Path | None:
 
 
 def check(folder: Path, sample: bool = False) -> Path:
-    """Raise a DataError unless all four files are there, each with its SHA-256."""
+    """Return the folder if it holds all four files with the right SHA-256, else raise UserError."""
     for name in SHA256:
         read_file(folder, name, sample)
     return folder
 
 
 def read_file(folder: Path, name: str, sample: bool) -> bytes:
-    """The uncompressed content of one file, once its SHA-256 has been found right."""
+    """The uncompressed content of a file, with its SHA-256 checked.
+
+    Raises:
+        UserError: it is missing, unreadable or not FashionMNIST's.
+    """
     path = path_of(folder, name)
     if path is None:
-        raise DataError(f"{folder}: there is no {name} or {name}.gz here")
+        raise UserError(f"{folder}: there is no {name} or {name}.gz here")
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}): get it anew") from None
+        raise UserError(f"{path}: cannot be read ({error}): get it anew") from None
     if hashlib.sha256(content).hexdigest() != (SAMPLE_SHA256 if sample else SHA256)[name]:
-        raise DataError(f"{path}: not FashionMNIST's {name} (its SHA-256 differs): get it anew")
+        raise UserError(f"{path}: not FashionMNIST's {name} (its SHA-256 differs): get it anew")
     return content
 
 
-def read_set(folder: Path, prefix: str, sample: bool) -> ImageSet:
-    """The images and labels of the files that begin with "train" or "t10k"."""
+def read_set(folder: Path, prefix: str, sample: bool) -> ImageDataset:
+    """The images and labels in the files that begin with "train" or "t10k"."""
     content = read_file(folder, f"{prefix}-images-idx3-ubyte", sample)
-    # IDX: a header of big-endian 32-bit integers (magic number, sizes), then the bytes.
+    # IDX: big-endian 32-bit integers (magic number, sizes), then the bytes.
     _, count, height, width = np.frombuffer(content, ">i4", 4)
     images = np.frombuffer(content, np.uint8, offset=16).reshape(count, 1, height, width)
     content = read_file(folder, f"{prefix}-labels-idx1-ubyte", sample)
     labels = np.frombuffer(content, np.uint8, offset=8).astype(np.int64)
-    return ImageSet(images, labels, CLASSES)
+    return ImageDataset(images, labels, CLASSES)
 
 
 def download() -> Path:
-    """Fetch the four files through torchvision, whole or not at all, into data/FashionMNIST/raw.
+    """Download the four files with torchvision into data/FashionMNIST/raw, all or none.
 
     Raises:
-        DataError: with the ways out, where there is no network.
+        UserError: the download failed. The message lists other ways to get the files.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -146,9 +153,9 @@ def download() -> Path:
             for name in SHA256:
                 path = path_of(raw, name)
                 os.replace(path, DOWNLOADED / path.name)
-    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: every mirror failed
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: all mirrors failed
         reason = str(error).replace("\n", " ").strip()
-        raise DataError(
+        raise UserError(
             f"FashionMNIST is not on this machine and cannot be downloaded ({reason}). Either "
             f"`apt-get install dataset-fashion-mnist`, or copy its four files to {DOWNLOADED} or "
             "to a folder named with --data-dir, or use the bundled --sample"
@@ -159,8 +166,8 @@ def download() -> Path:
 def write_sample(source: Path, target: Path) -> None:
     """Write the first 600 training and 100 test images of each class as gzipped IDX files.
 
-    No draw and no time of day is in it, so that it can be made again byte for byte (by the same
-    zlib, that is; the uncompressed bytes, which SAMPLE_SHA256 is of, are the same with any).
+    Nothing is random and no time is stored, so the files can be reproduced byte for byte with the
+    same version of zlib; the uncompressed content, whose SHA-256 is checked, with any.
     """
     target.mkdir(parents=True, exist_ok=True)
     for prefix, per_class in (("train", 600), ("t10k", 100)):
@@ -172,9 +179,9 @@ def write_sample(source: Path, target: Path) -> None:
             "images-idx3": ((0x803, count, height, width), chosen.images),
             "labels-idx1": ((0x801, count), chosen.labels.astype(np.uint8)),
         }
-        for kind, (header, array) in files.items():
+        for name, (header, array) in files.items():
             content = np.array(header, ">i4").tobytes() + array.tobytes()
-            path = target / f"{prefix}-{kind}-ubyte.gz"
+            path = target / f"{prefix}-{name}-ubyte.gz"
             path.write_bytes(gzip.compress(content, mtime=0))
             print(f"{hashlib.sha256(content).hexdigest()}  {path.name}")
 
@@ -182,6 +189,6 @@ def write_sample(source: Path, target: Path) -> None:
 if __name__ == "__main__":
     try:
         write_sample(find(), SAMPLE)
-    except DataError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Work on many photos at once."""
+"""Working on many photos at once."""
 
 import os
 from collections import deque
@@ -17,10 +17,10 @@ def map_threads(
 ) -> Iterator[Result]:
     """``map(function, items)``, in order, on all cores, with a progress bar.
 
-    Threads do: Pillow decodes, hashlib hashes and files are read without Python's global lock.
-    Only a few results wait at any time, so that memory does not grow with the number of photos.
+    Threads suffice, since Pillow, hashlib and file reads release Python's global lock. Only a few
+    results wait at a time, so memory does not grow with the number of photos.
     """
-    Image.init()  # load Pillow's plugins now: two threads must not do so at once
+    Image.init()  # load Pillow's plugins now: threads must not do it at the same time
     threads = os.cpu_count() or 1
     with (
         ThreadPoolExecutor(threads) as pool,

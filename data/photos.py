@@ -8,12 +8,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data.images import DataError
+from engine.errors import UserError
 
-# Pillow refuses twice the pixels that it warns of, 89 million; the warning is no news to the user.
+# Pillow warns above 89 million pixels and refuses twice as many. The refusal is enough.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-# Endings by which a folder's photos are told from its other files; a named file may have any.
+# What counts as a photo in a folder. A file named on the command line may have any suffix.
 SUFFIXES = {
     ".jpg",
     ".jpeg",
@@ -31,10 +31,10 @@ SUFFIXES = {
 
 
 def photos_at(path: Path) -> list[Path]:
-    """The file itself, or the photos in a folder and below it in order of their names.
+    """The file itself, or all photos in and below a folder, sorted by name.
 
     Raises:
-        DataError: the folder holds no photo.
+        UserError: the folder holds no photo.
     """
     if not path.is_dir():
         return [path]
@@ -46,37 +46,37 @@ def photos_at(path: Path) -> list[Path]:
         and photo.is_file()
     )
     if not photos:
-        raise DataError(f"{path}: no photos in this folder")
+        raise UserError(f"{path}: no photos in this folder")
     return photos
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path is that of a hidden file, or in a hidden folder, or what macOS zips along."""
+    """Whether a path belongs to a hidden file or folder, or to what macOS adds to zips."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def decode(file: Path | BinaryIO) -> Image.Image:
-    """Decode a photo in full (of an animation the first picture), upright, in its own mode.
+    """Decode a photo in full, upright, in its own mode; the first frame of an animation.
 
     Raises:
-        DataError: with the reason alone, where it cannot be decoded.
+        UserError: it cannot be decoded. The message is the reason, without the file's name.
     """
     try:
         with Image.open(file) as image:
             image.load()
-            with suppress(Exception):  # a broken note on how the camera was held spoils no photo
+            with suppress(Exception):  # a broken EXIF tag must not cost the photo
                 image = ImageOps.exif_transpose(image)
             return image
     except Image.DecompressionBombError:
-        raise DataError("too many pixels to decode safely") from None
-    except Exception as error:  # Pillow's plugins meet broken files with many kinds of exception
+        raise UserError("too many pixels to decode safely") from None
+    except Exception as error:  # Pillow's plugins raise all kinds of exceptions on broken files
         if getattr(error, "strerror", None):
             reason = error.strerror  # the file could not be opened
         elif isinstance(error, UnidentifiedImageError):
             reason = "not an image that Pillow can read"
         else:
             reason = "damaged or cut off"
-        raise DataError(reason) from None
+        raise UserError(reason) from None
 
 
 def open_photo(path: Path, channels: int) -> Image.Image:
@@ -86,21 +86,21 @@ def open_photo(path: Path, channels: int) -> Image.Image:
         channels: 1 for grey ("L"), 3 for "RGB".
 
     Raises:
-        DataError: Pillow cannot read the file.
+        UserError: Pillow cannot read the file.
     """
     try:
         return to_channels(decode(path), channels)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The image in 8 bits a channel, grey or RGB, transparency over white."""
+    """Convert to 8 bits a channel, grey (1 channel) or RGB (3), transparency over white."""
     if image.mode.startswith("I") or image.mode == "F":
         pixels = np.asarray(image).astype(np.float64)
         if image.mode.startswith("I;16"):
-            scale = 1 / 257  # 65,535 to 255
-        else:  # integers and fractions whose range the file does not tell
+            scale = 1 / 257  # 65,535 becomes 255
+        else:  # the file does not give the range of its integers or floats
             scale = 255 if pixels.max() <= 1 else 1 if pixels.max() <= 255 else 1 / 257
         image = Image.fromarray((pixels * scale).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
@@ -109,26 +109,13 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def read_photo(path: Path, channels: int, size: int, fit: str, invert: bool = False) -> np.ndarray:
-    """A photo as uint8, channels x size x size.
+def to_square(image: Image.Image, size: int, resize_mode: str) -> np.ndarray:
+    """Resize a grey or RGB image to uint8, channels x size x size.
 
     Args:
-        fit: how an oblong photo becomes square: "pad" adds black bars, "squash" changes its shape.
-        invert: swap dark and light first, for dark things on a light ground where the network
-            knows light ones on black.
-
-    Raises:
-        DataError: Pillow cannot read the file.
+        resize_mode: how an oblong image becomes square: "pad" adds black bars, "stretch" distorts.
     """
-    image = open_photo(path, channels)
-    if invert:
-        image = ImageOps.invert(image)
-    return to_square(image, size, fit)
-
-
-def to_square(image: Image.Image, size: int, fit: str) -> np.ndarray:
-    """A grey or RGB image as uint8, channels x size x size; ``fit`` as ``read_photo`` takes it."""
-    if fit == "pad":
+    if resize_mode == "pad":
         image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
     else:
         image = image.resize((size, size), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Photos as people have them: in class folders, or with names like cat.0.jpg; or all in a zip."""
+"""Photos as people have them, in a folder or a zip: in class folders, or named like cat.0.jpg."""
 
 import os
 import re
@@ -9,17 +9,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from data.images import DataError
 from data.photos import is_hidden
+from engine.errors import UserError
 
-FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names its photos: class cat
-# train, training_set, val, test1, …: folders of a set that is split already.
+FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names photos: class cat
+# train, training_set, val, test1, …: folders of a set that is already split.
 SPLIT = re.compile(r"(train|training|val|valid|validation|dev|eval|test|testing)[-_ ]?(set|\d*)")
 
-# No photo is larger, and no archive of photos shrinks as much: what is above is a bomb.
+# Limits against zip bombs. No photo is as large, and no archive of photos compresses as well.
 MAX_MEMBER = 2**29  # bytes
-MAX_RATIO, MAX_UNPACKED = 100, 2**30  # refused only if beyond both
+MAX_RATIO, MAX_UNPACKED = 100, 2**30  # a zip is refused if it exceeds both
+
+
+class Label(NamedTuple):
+    """What the place of a file says about it."""
+
+    class_name: str
+    path: str  # below the folder of its class
 
 
 class Source(ABC):
@@ -29,7 +37,7 @@ class Source(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The path of every file, and of every folder with a slash at its end; sorted."""
+        """The paths of all files, and of all folders with a slash at the end; sorted."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -39,36 +47,36 @@ class Source(ABC):
             OSError: it cannot be read.
         """
 
-    def labels(self) -> tuple[dict[str, tuple[str, str]], list[str]]:
-        """file -> (class, path within the class), in order of the names; and what has no class.
+    def labels(self) -> tuple[dict[str, Label], list[str]]:
+        """The label of each file, sorted by name; and the files that belong to no class.
 
         Raises:
-            DataError: there are no files, there is but one class, or it is split already.
+            UserError: there are no files, there is only one class, or the set is split already.
         """
         try:
             names = self.names()
             for name in names:
                 if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-                    raise DataError(f"rename {name!a}: it has control characters, or is no UTF-8")
+                    raise UserError(f"rename {name!a}: it has control characters, or is no UTF-8")
             return label(names)
-        except DataError as error:
-            raise DataError(f"{self.path}: {error}") from None
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
 
 
 class FolderSource(Source):
-    """The files in a folder and below it, by their paths from there. Hidden ones are left out."""
+    """The files in and below a folder, by their paths from there, without hidden ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
-        def refuse(error: OSError) -> None:
-            raise DataError(f"{error.filename}: {error.strerror}")
+        def fail(error: OSError) -> None:
+            raise UserError(f"{error.filename}: {error.strerror}")
 
         names, seen = [], set()
-        for folder, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):
+        for folder, folders, files in os.walk(self.path, onerror=fail, followlinks=True):
             real = os.path.realpath(folder)
-            if real in seen:  # a link that leads back up
+            if real in seen:  # a link back up the tree
                 folders.clear()
                 continue
             seen.add(real)
@@ -86,10 +94,10 @@ class FolderSource(Source):
 
 
 class OxfordPets(FolderSource):
-    """The photos of Oxford-IIIT Pet (Parkhi et al. 2012), downloaded by torchvision into data/.
+    """The photos of Oxford-IIIT Pet (Parkhi et al. 2012). torchvision downloads them into data/.
 
     Raises:
-        DataError: the download failed.
+        UserError: the download failed.
     """
 
     def __init__(self) -> None:
@@ -100,22 +108,22 @@ class OxfordPets(FolderSource):
             OxfordIIITPet(root, download=True)
         except (OSError, HTTPException, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise DataError(f"Oxford-IIIT Pet cannot be downloaded ({reason})") from None
+            raise UserError(f"Oxford-IIIT Pet cannot be downloaded ({reason})") from None
         super().__init__(root / "oxford-iiit-pet" / "images")
 
-    def labels(self) -> tuple[dict[str, tuple[str, str]], list[str]]:
-        """As the set's README has it, the names of cats' breeds begin with a capital letter."""
+    def labels(self) -> tuple[dict[str, Label], list[str]]:
+        """Cats are the breeds with a capital first letter, as the set's README says."""
         names = self.names()
         photos = [name for name in names if name.endswith(".jpg")]
-        labels = {name: ("Cat" if name[0].isupper() else "Dog", name) for name in photos}
+        labels = {name: Label("Cat" if name[0].isupper() else "Dog", name) for name in photos}
         return labels, [name for name in names if name not in labels]
 
 
 class ZipSource(Source):
-    """The members of a zip, by their names in it.
+    """The members of a zip, by name, without hidden ones.
 
     Raises:
-        DataError: it is no whole zip, or has a member that no honest archive of photos has.
+        UserError: the zip is damaged, or has a member that no honest archive of photos has.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,11 +131,11 @@ class ZipSource(Source):
         try:
             self.zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise DataError(f"{path}: not a whole zip ({error}): get it anew") from None
-        self.members: dict[str, zipfile.ZipInfo] = {}  # by a tidy name
+            raise UserError(f"{path}: not a whole zip ({error}): get it anew") from None
+        self.members: dict[str, zipfile.ZipInfo] = {}  # by normalised name
         unpacked = 0
         for member in self.zip.infolist():
-            # One way to write a path, whichever the zip has: ./Cat/1.jpg, Cat//1.jpg, Cat\\1.jpg.
+            # Tools write Cat/1.jpg as ./Cat/1.jpg, Cat//1.jpg or Cat\\1.jpg, too.
             name = str(PurePosixPath(member.filename.replace("\\", "/"))) + "/" * member.is_dir()
             unpacked += member.file_size
             reason = self.objection(member)
@@ -135,13 +143,13 @@ class ZipSource(Source):
                 reason = "is there twice"
             self.members[name] = member
             if reason:
-                raise DataError(f"{path}: refused, since its member {member.filename!r} {reason}")
+                raise UserError(f"{path}: refused, since its member {member.filename!r} {reason}")
         if unpacked > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
-            raise DataError(f"{path}: refused, since it would unpack to {unpacked / 2**30:.0f} GiB")
+            raise UserError(f"{path}: refused, since it would unpack to {unpacked / 2**30:.0f} GiB")
 
     @staticmethod
     def objection(member: zipfile.ZipInfo) -> str | None:
-        """Why this member is refused, if it is."""
+        """Why this member must be refused; None if it need not."""
         name = PurePosixPath(member.filename.replace("\\", "/"))
         has_drive = any(re.match("[A-Za-z]:", part) for part in name.parts)
         if name.is_absolute() or ".." in name.parts or has_drive:
@@ -163,47 +171,46 @@ class ZipSource(Source):
         member = self.members[name]
         try:
             with self.zip.open(member) as file:
-                return file.read(member.file_size + 1)  # and no further, whatever is in it
-        except Exception as error:  # of many kinds, as the damage and the compression have it
+                return file.read(member.file_size + 1)  # the size may be a lie: read no further
+        except Exception as error:  # each compression raises its own kinds on damaged data
             raise OSError(f"damaged in the zip ({error})") from None
 
 
 def open_source(path: Path) -> Source:
-    """The folder or zip of that name.
+    """Open a folder or a zip.
 
     Raises:
-        DataError: it is neither, or is not to be trusted.
+        UserError: the path is neither, or the zip is damaged or dangerous.
     """
     if path.is_dir():
         return FolderSource(path)
     if not path.exists():
-        raise DataError(f"{path}: there is no such folder or zip")
+        raise UserError(f"{path}: there is no such folder or zip")
     return ZipSource(path)
 
 
 def visible(names: Iterable[str]) -> list[str]:
-    """Sorted, each once, without hidden ones."""
+    """The names that are not hidden, sorted, each once."""
     return sorted({name for name in names if not is_hidden(name)})
 
 
-def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """What class each file is of.
+def label(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
+    """Find the class of each file: takes ``Source.names``, returns ``Source.labels``.
 
-    The outermost folders that are more than one are the classes, whatever lies beside them. Where
-    there is but one, with files alone in it, or none, the classes are in names like cat.0.jpg.
-
-    Takes what ``Source.names`` gives, returns what ``Source.labels`` does.
+    Descends as long as there is a single folder. Where there are several, they are the classes,
+    whatever files lie beside them; where there is none, or the files are named like cat.0.jpg and
+    dog.0.jpg, their names tell the class.
     """
     names = list(names)
     files = [name for name in names if not name.endswith("/")]
     if not files:
-        raise DataError("there are no photos in it")
+        raise UserError("there are no photos in it")
     root = ""
     while True:
         below = [name[len(root) :] for name in names if name.startswith(root)]
         folders = sorted({name.split("/")[0] for name in below if "/" in name})
-        kinds = {match[1] for match in map(FLAT_NAME.fullmatch, below) if match}
-        if len(folders) != 1 or len(kinds) > 1:
+        named = {match[1] for match in map(FLAT_NAME.fullmatch, below) if match}
+        if len(folders) != 1 or len(named) > 1:
             break
         root += folders[0] + "/"
     inside = {file: file[len(root) :] for file in files if file.startswith(root)}
@@ -212,29 +219,38 @@ def label(names: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
     return labels, [file for file in files if file not in labels]
 
 
-def label_by_folder(inside: dict[str, str], folders: list[str]) -> dict[str, tuple[str, str]]:
-    """Files in class folders; ``inside`` has the path of each from where those folders are."""
+def label_by_folder(inside: dict[str, str], folders: list[str]) -> dict[str, Label]:
+    """Label the files in class folders.
+
+    Args:
+        inside: file -> its path from the folder that holds the class folders.
+        folders: the class folders.
+    """
     splits = [folder for folder in folders if SPLIT.fullmatch(folder.lower())]
     if len(splits) > 1:
-        raise DataError(
+        raise UserError(
             f"it is split already, into {', '.join(splits)}: name the folder of the classes"
         )
     parts = {file: path.partition("/") for file, path in inside.items()}
-    labels = {file: (kind, rest) for file, (kind, _, rest) in parts.items() if rest}
-    empty = set(folders) - {kind for kind, _ in labels.values()}
+    labels = {file: Label(folder, rest) for file, (folder, _, rest) in parts.items() if rest}
+    empty = set(folders) - {class_name for class_name, _ in labels.values()}
     if empty:
-        raise DataError(f"there are no files in its class folder {min(empty)!r}")
+        raise UserError(f"there are no files in its class folder {min(empty)!r}")
     return labels
 
 
-def label_by_name(inside: dict[str, str], root: str) -> dict[str, tuple[str, str]]:
-    """Files with names like cat.0.jpg in the folder root."""
+def label_by_name(inside: dict[str, str], root: str) -> dict[str, Label]:
+    """Label the files in the folder ``root`` that are named like cat.0.jpg.
+
+    Args:
+        inside: file -> its path from root.
+    """
     matches = {file: FLAT_NAME.fullmatch(path) for file, path in inside.items()}
-    labels = {file: (match[1], match[0]) for file, match in matches.items() if match}
-    kinds = {kind for kind, _ in labels.values()}
-    if len(kinds) < 2:
-        alone = min(kinds, default=root.rstrip("/").rpartition("/")[2])
-        raise DataError(
+    labels = {file: Label(match[1], match[0]) for file, match in matches.items() if match}
+    classes = {class_name for class_name, _ in labels.values()}
+    if len(classes) < 2:
+        alone = min(classes, default=root.rstrip("/").rpartition("/")[2])
+        raise UserError(
             f"there is {f'one class alone, {alone!r}' if alone else 'no class'}: it takes a "
             "folder for each of two classes or more, or names like cat.0.jpg and dog.0.jpg"
         )

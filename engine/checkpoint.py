@@ -1,18 +1,23 @@
 """Checkpoints: tensors and plain Python values in one file, enough to test, predict or go on.
 
-python -m engine.checkpoint best.pth small.pth     # weights alone, in half precision
+    python -m engine.checkpoint best.pth small.pth     # the weights alone, in half precision
+
+The same command brings a file of an older format up to date.
 """
 
 import argparse
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-FORMAT = "vgg16-googlenet/1"
-# What testing and predicting need; a file for going on has more (engine/loop.py).
+from engine.errors import UserError, as_user_error
+from engine.files import atomic_write
+
+FORMAT = "vgg16-googlenet/2"
+OLD_FORMAT = "vgg16-googlenet/1"
+# What testing and predicting need. A last.pth also has Trainer.state_dict().
 KEYS = {
     "model": str,
     "model_args": dict,
@@ -20,77 +25,94 @@ KEYS = {
     "dataset": str,
     "classes": list,
     "image_size": int,
-    "source_size": int,
-    "fit": str,
+    "stored_size": int,
+    "resize_mode": str,
     "mean": list,
     "std": list,
     "flip": bool,
     "channels": int,
     "epoch": int,
     "metrics": dict,
-    "recipe": dict,
+    "config": dict,
 }
 
 
-class CheckpointError(Exception):
-    """A file that cannot be used as a checkpoint, named in one line."""
+def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """What a checkpoint says of the network and of the options that trained it."""
+    return {
+        "model": model,
+        "model_args": model_args,
+        "image_size": args.image_size,
+        "channels": model_args["in_channels"],
+        "config": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()},
+    }
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write the file so that at no instant there is none or half of one under this name."""
+    """Write a checkpoint atomically; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save({"format": FORMAT, **checkpoint}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's own is 0600
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        torch.save({"format": FORMAT, **checkpoint}, file)
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU. Nothing in the file can run code.
 
     Raises:
-        CheckpointError: it is missing, broken, or not one that these scripts wrote.
+        UserError: it is missing, broken, or not one that these scripts wrote.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    except Exception:  # the unpickler meets broken files with many kinds of it
-        raise CheckpointError(
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except Exception:  # the unpickler meets broken files with many kinds of exception
+        raise UserError(
             f"{path}: not a checkpoint: damaged, or written by another program"
         ) from None
+    if isinstance(checkpoint, dict) and checkpoint.get("format") == OLD_FORMAT:
+        checkpoint = from_old_format(checkpoint)
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of these scripts (no format {FORMAT!r})")
+        raise UserError(f"{path}: not a checkpoint of these scripts (no format {FORMAT!r})")
     missing = [key for key in KEYS if key not in checkpoint]
     if missing:
-        raise CheckpointError(f"{path}: this checkpoint lacks {', '.join(missing)}")
+        raise UserError(f"{path}: this checkpoint lacks {', '.join(missing)}")
     wrong = [key for key, kind in KEYS.items() if not isinstance(checkpoint[key], kind)]
     if not wrong and len(checkpoint["classes"]) != checkpoint["model_args"].get("num_classes"):
         wrong = ["classes"]
     if wrong:
-        raise CheckpointError(f"{path}: this checkpoint's {', '.join(wrong)} cannot be right")
+        raise UserError(f"{path}: this checkpoint's {', '.join(wrong)} cannot be right")
     return checkpoint
 
 
+def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of format 1 under the names of format 2."""
+    renamed = {"recipe": "config", "source_size": "stored_size", "fit": "resize_mode"}
+    new = {renamed.get(key, key): value for key, value in checkpoint.items()}
+    new["format"] = FORMAT
+    if new.get("resize_mode") == "squash":
+        new["resize_mode"] = "stretch"
+    if isinstance(new.get("model_args"), dict):
+        new["model_args"] = dict(new["model_args"])
+        if new["model_args"].pop("torchvision_compatible", False):
+            new["model"] = "torchvision_googlenet"
+    return new
+
+
+def best_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that validation judged: the averaged ones where the run kept an average."""
+    return checkpoint.get("ema") or checkpoint["state_dict"]
+
+
 def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: object) -> None:
-    """Load the weights that validation judged: the averaged ones where the run kept an average.
+    """Load ``best_weights`` into the model.
 
     Raises:
-        CheckpointError: they do not fit the model.
+        UserError: they do not fit.
     """
-    weights = checkpoint.get("ema") or checkpoint["state_dict"]
-    try:
-        model.load_state_dict(weights)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: the weights do not fit the model ({reason})") from None
+    with as_user_error(
+        RuntimeError, AttributeError, TypeError, prefix=f"{path}: the weights do not fit: "
+    ):
+        model.load_state_dict(best_weights(checkpoint))
 
 
 def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -99,8 +121,7 @@ def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
     Vectors (biases, batch-norm statistics) are a thousandth of the whole and stay in float32.
     """
     checkpoint = load(source)
-    weights = checkpoint.get("ema") or checkpoint["state_dict"]
-    half = {k: v.half() if v.dim() > 1 else v for k, v in weights.items()}
+    half = {k: v.half() if v.dim() > 1 else v for k, v in best_weights(checkpoint).items()}
     save({key: checkpoint[key] for key in KEYS} | {"state_dict": half}, Path(target))
 
 
@@ -111,5 +132,5 @@ if __name__ == "__main__":
     args = parser.parse_args()
     try:
         export(args.source, args.target)
-    except CheckpointError as error:
+    except UserError as error:
         parser.exit(2, f"error: {error}\n")

@@ -1,6 +1,7 @@
-"""One process or several under torchrun: the few calls that the rest needs to know of."""
+"""One process, or several under torchrun: the few calls that the rest needs."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -8,7 +9,7 @@ import torch.distributed as dist
 
 
 def setup(device: torch.device) -> None:
-    """Join the other processes where torchrun started this one, to compute on this device."""
+    """Join the other processes, if torchrun started this one, to compute on this device."""
     if "RANK" in os.environ:
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -30,7 +31,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the one process that prints and writes."""
+    """Whether this is the process that prints and writes."""
     return rank() == 0
 
 
@@ -39,10 +40,10 @@ def any_rank(flag: bool) -> bool:
     if not dist.is_initialized():
         return flag
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    return sum_over_ranks(torch.tensor(float(flag), device=device)).item() > 0
+    return all_reduce_sum(torch.tensor(float(flag), device=device)).item() > 0
 
 
-def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
     """The sum of this tensor over all processes, as a new tensor."""
     total = values.clone()
     if dist.is_initialized():
@@ -50,16 +51,16 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def share_buffers(model: torch.nn.Module) -> None:
-    """Give every process the main one's buffers, such as the statistics of batch normalisation."""
+def broadcast_buffers(model: torch.nn.Module) -> None:
+    """Give every process the buffers of the main one, such as batch-norm's statistics."""
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
 @contextmanager
-def main_process_first():
-    """What it encloses is done by the main process, and then by the others."""
+def main_process_first() -> Iterator[None]:
+    """Let the main process do what this encloses, and then the others."""
     if dist.is_initialized() and not is_main():
         dist.barrier()
     try:

@@ -21,4 +21,4 @@ def as_user_error(*kinds: type[Exception], prefix: str = "") -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        raise UserError(prefix + " ".join(str(error).split())) from None
+        raise UserError(prefix + " ".join(str(error).split())[:300]) from None

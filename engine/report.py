@@ -1,4 +1,4 @@
-"""What a run leaves to look at: log, curves, tables, confusion matrix, mistakes.
+"""What there is to look at after a run: log, curves, tables, confusion matrix, mistakes.
 
 pandas and matplotlib are imported where they are used: they take a second to load, and
 ``predict.py`` needs neither.
@@ -6,12 +6,17 @@ pandas and matplotlib are imported where they are used: they take a second to lo
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.files import atomic_write
+
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from PIL import Image
 
 
 def print_epoch(row: dict[str, float], epochs: int, is_best: bool) -> None:
@@ -31,7 +36,8 @@ def write_log(history: list[dict[str, float]], folder: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame(history)
-    frame.to_csv(folder / "log.csv", index=False, float_format="%.6g")
+    with atomic_write(folder / "log.csv", "w") as file:
+        frame.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
     draw_curves(frame, folder / "curves.png")
 
 
@@ -125,7 +131,7 @@ def draw_mistakes(
     path: Path,
     count: int = 32,
 ) -> None:
-    """The mistakes made with the most confidence, most confident first.
+    """Draw the most confident mistakes, the worst first.
 
     Args:
         images: uint8, N x C x H x W.
@@ -153,7 +159,9 @@ def draw_mistakes(
     plt.close(figure)
 
 
-def draw_predictions(photos: list, rows: list[list[tuple[str, float]]], path: Path) -> None:
+def draw_predictions(
+    photos: list["Image.Image"], rows: list[list[tuple[str, float]]], path: Path
+) -> None:
     """Each photo beside bars of its most probable classes.
 
     Args:
@@ -180,14 +188,14 @@ def draw_predictions(photos: list, rows: list[list[tuple[str, float]]], path: Pa
     plt.close(figure)
 
 
-def show_image(axes, image: np.ndarray) -> None:
+def show_image(axes: "Axes", image: np.ndarray) -> None:
     """Draw a uint8 C x H x W image, grey or RGB."""
     axes.imshow(
         image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255
     )
 
 
-def pyplot():
+def pyplot() -> ModuleType:
     """matplotlib's pyplot, drawing to files alone."""
     import matplotlib
 

@@ -1,7 +1,7 @@
-"""The two networks by name: ``create_model("googlenet", num_classes=10)``.
+"""The networks by name: ``create_model("googlenet", num_classes=10)``.
 
-A network's file is imported when it is asked for, so that ``predict.py`` loads only the one it
-uses and ``python -m models.vgg16`` runs that file once.
+A network's file is imported only when that network is asked for: ``predict.py`` loads just the one
+it uses, and ``python -m models.vgg16`` runs that file once, not twice.
 """
 
 from importlib import import_module
@@ -9,18 +9,23 @@ from inspect import signature
 
 from torch import nn
 
-MODELS = {"vgg16": "VGG16", "googlenet": "GoogLeNet"}  # file in this folder -> its class
+MODELS = {  # name -> file, class
+    "vgg16": ("models.vgg16", "VGG16"),
+    "googlenet": ("models.googlenet", "GoogLeNet"),
+    "torchvision_googlenet": ("models.pretrained", "TorchvisionGoogLeNet"),
+}
 
 
-def create_model(name: str, **model_args) -> nn.Module:
-    """The network of that name, newly initialised; ``model_args`` as its class takes them.
+def create_model(name: str, **model_args: int | float | bool | None) -> nn.Module:
+    """Build a network with new weights; ``model_args`` are the arguments of its class.
 
     Raises:
-        ValueError: there is no network of that name, or it cannot be built with these arguments.
+        ValueError: no network has that name, or it cannot be built with these arguments.
     """
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}: choose from {', '.join(MODELS)}")
-    model_class = getattr(import_module(f"models.{name}"), MODELS[name])
+    file, class_name = MODELS[name]
+    model_class = getattr(import_module(file), class_name)
     unknown = set(model_args) - set(signature(model_class).parameters)
     if unknown:
         raise ValueError(f"{name} takes no {min(unknown)}: leave it out")

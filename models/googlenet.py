@@ -1,6 +1,6 @@
 """GoogLeNet, from "Going Deeper with Convolutions" (Szegedy et al., arXiv 1409.4842), Table 1.
 
-    python -m models.googlenet                              # the network of the paper, row by row
+    python -m models.googlenet                   # print the network of the paper, row by row
     python -m models.googlenet --image-size 64 --in-channels 1 --num-classes 10 --batch-norm
 
 Parameters at RGB, 1000 classes: 6,998,552; with both auxiliary classifiers at 224 px, 13,378,280.
@@ -12,27 +12,38 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from models.common import Conv2d, check_input, initialise
+from models.layers import Conv2d, check_input, init_weights
 
-# Table 1, the rows of the inception modules:
-#       #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
+
+class InceptionWidths(NamedTuple):
+    """The output channels of the six convolutions in a module: the columns of Table 1."""
+
+    n1x1: int
+    n3x3_reduce: int
+    n3x3: int
+    n5x5_reduce: int
+    n5x5: int
+    pool_proj: int
+
+
 INCEPTION = {
-    "3a": (64, 96, 128, 16, 32, 32),
-    "3b": (128, 128, 192, 32, 96, 64),
-    "4a": (192, 96, 208, 16, 48, 64),
-    "4b": (160, 112, 224, 24, 64, 64),
-    "4c": (128, 128, 256, 24, 64, 64),
-    "4d": (112, 144, 288, 32, 64, 64),
-    "4e": (256, 160, 320, 32, 128, 128),
-    "5a": (256, 160, 320, 32, 128, 128),
-    "5b": (384, 192, 384, 48, 128, 128),
+    #    #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
+    "3a": InceptionWidths(64, 96, 128, 16, 32, 32),
+    "3b": InceptionWidths(128, 128, 192, 32, 96, 64),
+    "4a": InceptionWidths(192, 96, 208, 16, 48, 64),
+    "4b": InceptionWidths(160, 112, 224, 24, 64, 64),
+    "4c": InceptionWidths(128, 128, 256, 24, 64, 64),
+    "4d": InceptionWidths(112, 144, 288, 32, 64, 64),
+    "4e": InceptionWidths(256, 160, 320, 32, 128, 128),
+    "5a": InceptionWidths(256, 160, 320, 32, 128, 128),
+    "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
-AUX_WEIGHT = 0.3  # Section 5: "their losses are weighted by 0.3"
-AUX_MIN_SIZE = 80  # pixels: 16 for each cell of the 5x5 window that the heads pool
+AUX_WEIGHT = 0.3  # Section 5: the losses of the auxiliary classifiers "were weighted by 0.3"
+AUX_MIN_SIZE = 80  # pixels: the heads pool windows of 5x5 cells, and a cell is 16 pixels
 
 
 class Outputs(NamedTuple):
-    """What GoogLeNet returns in training where it has auxiliary heads: N x num_classes each."""
+    """What GoogLeNet returns in training if it has auxiliary heads: N x num_classes each."""
 
     logits: torch.Tensor
     aux4a: torch.Tensor
@@ -40,27 +51,23 @@ class Outputs(NamedTuple):
 
 
 class GoogLeNet(nn.Module):
-    """A stem of three convolutions, nine inception modules, one linear layer; 22 layers deep.
+    """A stem of three convolutions, nine inception modules, one linear layer: 22 layers deep.
 
     Args:
-        in_channels: channels of the images, 1 or 3 (any number works).
+        in_channels: channels of the images: 3 for RGB, 1 for grey.
         num_classes: number of logits.
         image_size: height and width of the images in pixels, 32 or more.
-        train_size: the same in training, where that is to be another; None: image_size.
-        batch_norm: a batch normalisation after each convolution, which then has no bias, and no
-            local response normalisation. Departure from the paper: its authors added it in 2015.
+        batch_norm: normalise after each convolution, which then needs no bias.
         dropout: probability of dropping one of the 1024 features before the linear layer.
-        aux_heads: whether to train with the two auxiliary classifiers of Section 5. None: where
-            the map is large enough for them, that is if training from 80 px on.
-        torchvision_compatible: build the network that torchvision's ImageNet weights belong to.
-            It leaves the paper in five points, each marked "torchvision:" below.
+        aux_heads: train with the two auxiliary classifiers of Section 5. None: if the training
+            images have 80 px or more, so that the map is large enough for them.
+        train_size: height and width of the training images. None: image_size, as in the paper.
 
     Raises:
-        ValueError: a size is below 32, or below 80 with auxiliary heads asked for;
-            torchvision_compatible without batch_norm.
+        ValueError: a size is below 32, or below 80 although auxiliary heads are asked for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (seven independent options)
         self,
         in_channels: int = 3,
         num_classes: int = 1000,
@@ -68,7 +75,6 @@ class GoogLeNet(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.4,  # Table 1 and Section 5
         aux_heads: bool | None = None,
-        torchvision_compatible: bool = False,
         train_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -83,82 +89,54 @@ class GoogLeNet(nn.Module):
                 f"the map of a {train_size} px image is too small for the 5x5 pooling of the "
                 f"auxiliary heads: train at {AUX_MIN_SIZE} px or more, or without the heads"
             )
-        if torchvision_compatible and not batch_norm:
-            raise ValueError("torchvision's GoogLeNet is batch-normalised: use batch_norm=True")
         self.in_channels, self.image_size, self.train_size = in_channels, image_size, train_size
 
-        def conv(*args: int, **kwargs: int) -> ConvReLU:
-            # torchvision: batch normalisation with an epsilon of 1e-3.
-            eps = 1e-3 if torchvision_compatible else 1e-5
-            return ConvReLU(*args, **kwargs, batch_norm=batch_norm, eps=eps)
-
-        def max_pool() -> nn.MaxPool2d:
-            # Table 1 wants 112 -> 56 from a 3x3/2 pool, which takes one pixel of padding.
-            # torchvision: no padding, and windows that reach over the right and lower edge.
-            if torchvision_compatible:
-                return nn.MaxPool2d(3, stride=2, ceil_mode=True)
-            return nn.MaxPool2d(3, stride=2, padding=1)
-
-        def local_response_norm() -> nn.Module:
-            # Figure 3. The paper gives no constants: these are AlexNet's (Krizhevsky et al. 2012,
-            # Section 3.3) with Caffe's k = 1. Batch normalisation takes its place.
-            return nn.Identity() if batch_norm else nn.LocalResponseNorm(5, 1e-4, 0.75, k=1.0)
-
-        def inception(name: str, in_channels: int) -> Inception:
-            # torchvision: a 3x3 convolution where the paper has its 5x5 (pytorch/vision#906).
-            return Inception(
-                in_channels, *INCEPTION[name], conv, 3 if torchvision_compatible else 5
-            )
-
-        self.conv1 = conv(in_channels, 64, 7, stride=2, padding=3)
+        # Departure, if asked for: batch normalisation replaces local response normalisation. The
+        # authors made the same change in 2015; it allows higher learning rates.
+        norm = nn.Identity if batch_norm else local_response_norm
+        # Departure: nn.Conv2d pads all sides alike, here by 3 pixels. The paper's "same" padding is
+        # 2 before and 3 after: the map is shifted by one pixel.
+        self.conv1 = ConvReLU(in_channels, 64, 7, batch_norm, stride=2)
         self.pool1 = max_pool()
-        self.norm1 = local_response_norm()
-        self.conv2 = nn.Sequential(
-            OrderedDict(reduce=conv(64, 64, 1), conv=conv(64, 192, 3, padding=1))
-        )
-        self.norm2 = local_response_norm()
+        self.norm1 = norm()
+        self.conv2 = reduced_conv(64, 64, 192, 3, batch_norm)
+        self.norm2 = norm()
         self.pool2 = max_pool()
-        self.inception3a = inception("3a", 192)
-        self.inception3b = inception("3b", 256)
+        self.inception3a = Inception(192, INCEPTION["3a"], batch_norm)
+        self.inception3b = Inception(256, INCEPTION["3b"], batch_norm)
         self.pool3 = max_pool()
-        self.inception4a = inception("4a", 480)
-        self.inception4b = inception("4b", 512)
-        self.inception4c = inception("4c", 512)
-        self.inception4d = inception("4d", 512)
-        self.inception4e = inception("4e", 528)
-        # torchvision: a 2x2 window in the fourth max-pool.
-        self.pool4 = nn.MaxPool2d(2, 2, ceil_mode=True) if torchvision_compatible else max_pool()
-        self.inception5a = inception("5a", 832)
-        self.inception5b = inception("5b", 832)
-        # The paper's 7x7 average pool spans the whole map at 224 px, as this one does at any size.
+        self.inception4a = Inception(480, INCEPTION["4a"], batch_norm)
+        self.inception4b = Inception(512, INCEPTION["4b"], batch_norm)
+        self.inception4c = Inception(512, INCEPTION["4c"], batch_norm)
+        self.inception4d = Inception(512, INCEPTION["4d"], batch_norm)
+        self.inception4e = Inception(528, INCEPTION["4e"], batch_norm)
+        self.pool4 = max_pool()
+        self.inception5a = Inception(832, INCEPTION["5a"], batch_norm)
+        self.inception5b = Inception(832, INCEPTION["5b"], batch_norm)
+        # 7x7 at 224 px, as in the paper. Departure: the whole map at any size.
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(1024, num_classes)
+        self.linear = nn.Linear(1024, num_classes)  # the softmax is part of the loss
 
         self.aux4a = self.aux4d = None
         if aux_heads:
-            map_size = -(-train_size // 16)  # of 4a and 4d: four halvings, rounded up
-            pooled_size = (map_size - 5) // 3 + 1
-            pool = nn.AvgPool2d(5, stride=3)  # 14 -> 4 at 224 px
-            if torchvision_compatible:
-                # torchvision: adaptive pooling to 4x4 at any image size; windows of 4x4 at 224 px.
-                pool, pooled_size = nn.AdaptiveAvgPool2d(4), 4
-            self.aux4a = AuxiliaryHead(512, num_classes, pool, pooled_size, conv)
-            self.aux4d = AuxiliaryHead(528, num_classes, pool, pooled_size, conv)
-        initialise(self)
+            map_size = (train_size + 15) // 16  # of 4a and 4d: halved four times, rounding up
+            self.aux4a = AuxiliaryHead(512, num_classes, map_size, batch_norm)
+            self.aux4d = AuxiliaryHead(528, num_classes, map_size, batch_norm)
+        init_weights(self)  # the paper does not say how it initialises
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | Outputs:
-        """Logits, N x num_classes, of images N x in_channels x image_size x image_size.
+        """Compute the logits, N x num_classes, of N x in_channels x image_size x image_size.
 
-        In training, images of train_size; where there are auxiliary heads, their logits too
-        (``Outputs``).
+        In training, the images are of train_size, and a network with auxiliary heads returns their
+        logits too (``Outputs``).
 
         Raises:
             ValueError: the images have another shape.
         """
         check_input(x, self.in_channels, self.train_size if self.training else self.image_size)
         heads = self.training and self.aux4a is not None
-        #                                     at 224 px:
+        #                               at 224 px:
         x = self.conv1(x)  # N x 64 x 112 x 112
         x = self.norm1(self.pool1(x))  # N x 64 x 56 x 56
         x = self.norm2(self.conv2(x))  # N x 192 x 56 x 56
@@ -181,67 +159,20 @@ class GoogLeNet(nn.Module):
         return Outputs(x, aux4a, aux4d) if heads else x
 
 
-class ConvReLU(nn.Sequential):
-    """A convolution and its ReLU: "all the convolutions use rectified linear activation"
-    (Section 5); between them, if wanted, a batch normalisation in place of the bias."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
-        batch_norm: bool = False,
-        eps: float = 1e-5,
-    ) -> None:
-        conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm)
-        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
-        if batch_norm:
-            layers["bn"] = nn.BatchNorm2d(out_channels, eps=eps)
-        layers["relu"] = nn.ReLU(inplace=True)
-        super().__init__(layers)
-
-
 class Inception(nn.Module):
-    """Figure 2(b): four branches side by side, their outputs stacked along the channels.
+    """Figure 2(b): four branches side by side, whose outputs are stacked along the channels.
 
-    Every branch keeps height and width, or the stacking would be impossible. The widths after
-    in_channels are those of Table 1, in its order; conv builds a ConvReLU.
+    Every branch keeps height and width; otherwise they could not be stacked.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        n1x1: int,
-        n3x3_reduce: int,
-        n3x3: int,
-        n5x5_reduce: int,
-        n5x5: int,
-        pool_proj: int,
-        conv=ConvReLU,
-        large_kernel: int = 5,
-    ) -> None:
+    def __init__(self, in_channels: int, widths: InceptionWidths, batch_norm: bool) -> None:
         super().__init__()
-        self.branch_1x1 = conv(in_channels, n1x1, 1)
-        self.branch_3x3 = nn.Sequential(
-            OrderedDict(
-                reduce=conv(in_channels, n3x3_reduce, 1),
-                conv=conv(n3x3_reduce, n3x3, 3, padding=1),
-            )
-        )
-        self.branch_5x5 = nn.Sequential(
-            OrderedDict(
-                reduce=conv(in_channels, n5x5_reduce, 1),
-                conv=conv(n5x5_reduce, n5x5, large_kernel, padding=large_kernel // 2),
-            )
-        )
-        self.branch_pool = nn.Sequential(
-            OrderedDict(
-                pool=nn.MaxPool2d(3, stride=1, padding=1),
-                proj=conv(in_channels, pool_proj, 1),
-            )
-        )
+        self.branch_1x1 = ConvReLU(in_channels, widths.n1x1, 1, batch_norm)
+        self.branch_3x3 = reduced_conv(in_channels, widths.n3x3_reduce, widths.n3x3, 3, batch_norm)
+        self.branch_5x5 = reduced_conv(in_channels, widths.n5x5_reduce, widths.n5x5, 5, batch_norm)
+        pool = nn.MaxPool2d(3, stride=1, padding=1)
+        proj = ConvReLU(in_channels, widths.pool_proj, 1, batch_norm)
+        self.branch_pool = nn.Sequential(OrderedDict(pool=pool, proj=proj))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """N x in_channels x H x W to N x (#1x1 + #3x3 + #5x5 + pool proj) x H x W."""
@@ -249,26 +180,74 @@ class Inception(nn.Module):
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-class AuxiliaryHead(nn.Module):
-    """The side classifier of Section 5, on the output of 4a or 4d, in training only.
+class ConvReLU(nn.Sequential):
+    """A convolution and the ReLU that follows each of them (Section 5).
 
-    It hands the lower layers a gradient of their own; at inference it is discarded.
+    Figure 3 marks every convolution "(S)", same: the padding keeps the map's size at stride 1.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, pool: nn.Module, pooled_size: int, conv=ConvReLU
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        batch_norm: bool,
+        stride: int = 1,
     ) -> None:
+        padding = kernel_size // 2
+        conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+        if batch_norm:
+            layers["bn"] = nn.BatchNorm2d(out_channels)
+        layers["relu"] = nn.ReLU(inplace=True)
+        super().__init__(layers)
+
+
+def reduced_conv(
+    in_channels: int, reduced: int, out_channels: int, kernel_size: int, batch_norm: bool
+) -> nn.Sequential:
+    """Build a 1x1 reduction and the larger convolution that it makes cheaper (Section 4)."""
+    reduce = ConvReLU(in_channels, reduced, 1, batch_norm)
+    conv = ConvReLU(reduced, out_channels, kernel_size, batch_norm)
+    return nn.Sequential(OrderedDict(reduce=reduce, conv=conv))
+
+
+def max_pool() -> nn.MaxPool2d:
+    """Build a max-pool of Table 1, "3x3/2", which halves the map."""
+    # Departure: one pixel of padding on every side, for the same sizes. The paper's "same" padding
+    # is at the right and lower edges only, which puts the windows one pixel further in.
+    return nn.MaxPool2d(3, stride=2, padding=1)
+
+
+def local_response_norm() -> nn.LocalResponseNorm:
+    """Build a "LocalRespNorm" of Figure 3."""
+    # The paper gives no constants. These are AlexNet's (Krizhevsky et al. 2012, Section 3.3) with
+    # the k = 1 of Caffe.
+    return nn.LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
+
+
+class AuxiliaryHead(nn.Module):
+    """The side classifier of Section 5, on the output of 4a or 4d.
+
+    It hands the lower layers a gradient of their own in training and is discarded at inference.
+
+    Args:
+        map_size: height and width of that output, 14 at 224 px.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, map_size: int, batch_norm: bool) -> None:
         super().__init__()
-        self.pool = pool
-        self.conv = conv(in_channels, 128, 1)
+        pooled_size = (map_size - 5) // 3 + 1  # 14 -> 4 at 224 px
+        self.pool = nn.AvgPool2d(5, stride=3)
+        self.conv = ConvReLU(in_channels, 128, 1, batch_norm)
         self.fc = nn.Linear(128 * pooled_size * pooled_size, 1024)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.7)
         self.linear = nn.Linear(1024, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, N x num_classes, of the map of 4a or 4d."""
-        #                                               at 224 px:
+        """Compute the logits, N x num_classes, from N x in_channels x map_size x map_size."""
+        #                                         at 224 px:
         x = self.pool(x)  # N x 512 (4a) or 528 (4d) x 4 x 4
         x = self.conv(x)  # N x 128 x 4 x 4
         x = self.relu(self.fc(torch.flatten(x, 1)))  # N x 1024
@@ -276,7 +255,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class AuxiliaryLoss(nn.Module):
-    """The loss of a network that may have auxiliary heads: main + 0.3 x each head (Section 5).
+    """The loss of a network with or without auxiliary heads: main + 0.3 x each head (Section 5).
 
     Args:
         criterion: the loss of one set of logits, such as ``nn.CrossEntropyLoss()``.
@@ -289,7 +268,7 @@ class AuxiliaryLoss(nn.Module):
     def forward(
         self, outputs: torch.Tensor | Outputs, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss to minimise, and the main logits, of what the network returned."""
+        """Return the loss and the main logits, N x num_classes, of outputs and N class indices."""
         if not isinstance(outputs, Outputs):
             return self.criterion(outputs, labels), outputs
         main, *heads = (self.criterion(logits, labels) for logits in outputs)
@@ -297,7 +276,7 @@ class AuxiliaryLoss(nn.Module):
 
 
 def table_rows(model: GoogLeNet) -> list[tuple[str, list[str]]]:
-    """The rows of Table 1: (name in the paper, modules that make the row)."""
+    """The rows of Table 1: (name in the paper, modules that make up the row)."""
     rows = [
         ("convolution 7x7/2", ["conv1"]),
         ("max pool 3x3/2", ["pool1", "norm1"]),
@@ -306,10 +285,8 @@ def table_rows(model: GoogLeNet) -> list[tuple[str, list[str]]]:
     ]
     for name in INCEPTION:
         rows.append((f"inception ({name})", [f"inception{name}"]))
-        if name == "3b":
-            rows.append(("max pool 3x3/2", ["pool3"]))
-        if name == "4e":
-            rows.append(("max pool 3x3/2", ["pool4"]))
+        if name in ("3b", "4e"):
+            rows.append(("max pool 3x3/2", [f"pool{name[0]}"]))
     rows += [("avg pool", ["avg_pool"]), ("dropout", ["dropout"]), ("linear", ["linear"])]
     if model.aux4a is not None:
         rows += [("auxiliary (4a)", ["aux4a"]), ("auxiliary (4d)", ["aux4d"])]

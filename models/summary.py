@@ -1,4 +1,4 @@
-"""The table of a network, row by row as in its paper: ``python -m models.vgg16``."""
+"""A network's table, row by row as in its paper: ``python -m models.vgg16``."""
 
 import argparse
 from collections.abc import Callable
@@ -18,18 +18,25 @@ class Row(NamedTuple):
 
 
 def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
-    """Measure each row by one forward pass of one image, with hooks.
+    """Measure each row by a forward pass of one image, with hooks.
 
-    A multiply-accumulate (MAC) is one use of one weight, the "ops" of GoogLeNet's Table 1; biases,
-    pooling and normalisation are not counted. ``model`` is left in evaluation mode; it is best
-    built on the meta device, where a forward pass computes shapes alone.
+    A multiply-accumulate (MAC) is one use of one weight, the "ops" of GoogLeNet's Table 1. Biases,
+    pooling and normalisation do not count.
+
+    Args:
+        model: left in evaluation mode. Best built on the meta device, where a forward pass
+            computes nothing but shapes.
+        rows: (title, names of the modules that make up the row), as the networks' ``table_rows``
+            returns them. The shape is that of the last module.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     macs: dict[str, int] = {}
     hooks = []
     for name, module in model.named_modules():
 
-        def record(module, _inputs, output, name=name):
+        def record(
+            module: nn.Module, _inputs: tuple, output: torch.Tensor, name: str = name
+        ) -> None:
             shapes[name] = tuple(output.shape[1:])
             if isinstance(module, nn.Conv2d):
                 macs[name] = module.weight.numel() * output.shape[-1] * output.shape[-2]
@@ -43,7 +50,7 @@ def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
         size = model.image_size
         image = torch.empty(1, model.in_channels, size, size, device=device)
         model.eval()(image)
-        # The heads run in training only: call them on what they would be given.
+        # Auxiliary heads run in training only: call them on a map of the shape they would get.
         for head in ("aux4a", "aux4d"):
             if getattr(model, head, None) is not None:
                 source = shapes[head.replace("aux", "inception")]

@@ -1,10 +1,10 @@
 """VGG16, from "Very Deep Convolutional Networks for Large-Scale Image Recognition"
 (Simonyan & Zisserman, arXiv 1409.1556), configuration D of Table 1.
 
-    python -m models.vgg16                                  # the network of the paper, row by row
+    python -m models.vgg16                       # print the network of the paper, row by row
     python -m models.vgg16 --image-size 32 --in-channels 1 --num-classes 10
 
-Parameters: 138,357,544 at 224 px, RGB, 1000 classes (Table 2 says 138 million).
+Parameters: 138,357,544 at 224 px, RGB, 1000 classes (Table 2: 138 million).
 """
 
 from collections import OrderedDict
@@ -12,10 +12,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from models.common import Conv2d, check_input, initialise
+from models.layers import Conv2d, check_input, init_weights
 
-# Table 1, column D: the output channels of the 3x3 convolutions ("conv3-64" and so on) of each
-# block. A 2x2 max-pool with stride 2 ends every block.
+# Table 1, column D: the output channels of the 3x3 convolutions in each block ("conv3-64" and so
+# on). Every block ends with a 2x2 max-pool of stride 2.
 CONFIG_D = {
     "block1": (64, 64),
     "block2": (128, 128),
@@ -30,12 +30,10 @@ class VGG16(nn.Module):
     """Thirteen 3x3 convolutions in five blocks, then three fully connected layers.
 
     Args:
-        in_channels: channels of the images, 1 or 3 (any number works).
+        in_channels: channels of the images: 3 for RGB, 1 for grey.
         num_classes: number of logits.
-        image_size: height and width of the images in pixels, a multiple of 32. The first fully
-            connected layer is sized by what five poolings leave: 7x7 at 224 px, 1x1 at 32 px.
-        batch_norm: a batch normalisation after each convolution, which then has no bias.
-            Departure from the paper, which is older than batch normalisation.
+        image_size: height and width of the images in pixels, a multiple of 32.
+        batch_norm: normalise after each convolution, which then needs no bias.
         dropout: probability of dropping a unit after each of the first two fully connected layers.
 
     Raises:
@@ -64,6 +62,8 @@ class VGG16(nn.Module):
         self.block4 = conv_block(4, 256, CONFIG_D["block4"], batch_norm)
         self.block5 = conv_block(5, 512, CONFIG_D["block5"], batch_norm)
 
+        # Five poolings leave 7x7 at 224 px, as in the paper. Departure: other sizes leave other
+        # maps, 1x1 at 32 px, so small images need no enlarging.
         map_size = image_size // 32
         self.classifier = nn.Sequential(
             OrderedDict(
@@ -73,19 +73,19 @@ class VGG16(nn.Module):
                 fc2=nn.Linear(FC_WIDTH, FC_WIDTH),
                 relu2=nn.ReLU(inplace=True),
                 dropout2=nn.Dropout(dropout),
-                fc3=nn.Linear(FC_WIDTH, num_classes),
+                fc3=nn.Linear(FC_WIDTH, num_classes),  # the softmax is part of the loss
             )
         )
-        initialise(self)
+        init_weights(self)  # Departure: the paper starts from a shallower net's trained weights.
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, N x num_classes, of images N x in_channels x image_size x image_size.
+        """Compute the logits, N x num_classes, of N x in_channels x image_size x image_size.
 
         Raises:
             ValueError: the images have another shape.
         """
         check_input(x, self.in_channels, self.image_size)
-        #                        at 224 px:
+        #                           at 224 px:
         x = self.block1(x)  # N x 64 x 112 x 112
         x = self.block2(x)  # N x 128 x 56 x 56
         x = self.block3(x)  # N x 256 x 28 x 28
@@ -98,10 +98,10 @@ class VGG16(nn.Module):
 def conv_block(
     number: int, in_channels: int, widths: tuple[int, ...], batch_norm: bool
 ) -> nn.Sequential:
-    """One block of Table 1: 3x3 convolutions with a ReLU each, then the max-pool.
+    """Build one block of Table 1: 3x3 convolutions with a ReLU each, then the max-pool.
 
-    Stride 1 and padding 1 keep the map's size (Section 2.1); the pool halves it. Layers are named
-    conv<block>_<layer>, as in the authors' published model.
+    Stride 1 and padding 1 keep the size of the map (Section 2.1); the pool halves it. Layers are
+    named conv<block>_<layer>, as in the model that the authors published.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index, out_channels in enumerate(widths, 1):
@@ -109,7 +109,7 @@ def conv_block(
         layers[f"conv{name}"] = Conv2d(
             in_channels, out_channels, kernel_size=3, padding=1, bias=not batch_norm
         )
-        if batch_norm:
+        if batch_norm:  # Departure, if asked for: it came later and allows higher learning rates.
             layers[f"bn{name}"] = nn.BatchNorm2d(out_channels)
         layers[f"relu{name}"] = nn.ReLU(inplace=True)
         in_channels = out_channels
@@ -118,7 +118,7 @@ def conv_block(
 
 
 def table_rows(model: VGG16) -> list[tuple[str, list[str]]]:
-    """The rows of Table 1, column D: (name in the paper, modules that make the row)."""
+    """The rows of Table 1, column D: (name in the paper, modules that make up the row)."""
     rows = []
     for number, (block, widths) in enumerate(CONFIG_D.items(), 1):
         for index, width in enumerate(widths, 1):

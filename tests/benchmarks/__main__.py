@@ -1,12 +1,13 @@
-"""How fast everything is beside what people would use instead, in turns in one run.
+"""Measure speed, memory and single choices, side by side with what people would use instead.
 
     python -m tests.benchmarks                              # all sections, two hours or more
     python -m tests.benchmarks training startup --output-dir speed
     python -m tests.benchmarks photos --photos PetImages.zip
 
-Prints a table for each section and writes it to docs/results/benchmark_<section>.csv. Stop
-everything else on the machine first. Speeds vary from machine to machine and from hour to hour:
-read the ratios. Needs the full FashionMNIST (``data/fashionmnist.py`` finds or downloads it).
+Prints a table for each section and writes it to docs/results/benchmark_<section>.csv; then
+``python -m docs.tables`` puts it into the pages. Stop everything else on the machine first. Speeds
+vary from machine to machine and from hour to hour: read the ratios. Needs the full FashionMNIST
+(``data/fashionmnist.py`` finds or downloads it).
 """
 
 import argparse
@@ -14,18 +15,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine import options
-from tests.benchmarks import ablations, accuracy, growth, photos, speed, startup
+from engine import cli
+from tests.benchmarks import ablations, accuracy, photos, scaling, speed, startup
 
 SECTIONS = {
     "training": speed.training,
     "inference": speed.inference,
     "input": speed.input_pipelines,
     "processes": speed.processes,
-    "memory": growth.memory,
-    "cost": growth.cost,
+    "memory": scaling.memory,
+    "cost": scaling.cost,
     "photos": photos.benchmark,
-    "photos-memory": photos.growth,
+    "photos-memory": photos.memory,
     "startup": startup.benchmark,
     "accuracy": accuracy.benchmark,
     "ablations": ablations.benchmark,
@@ -36,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], epilog=f"sections: {', '.join(SECTIONS)}"
     )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help="which (all)")
-    parser.add_argument("--rounds", type=options.positive(int), default=3, help="of turns (3)")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="which to run (all)")
+    parser.add_argument("--rounds", type=cli.positive(int), default=3, help="of all tasks (3)")
     parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
     parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
     args = parser.parse_args()

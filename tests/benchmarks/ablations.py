@@ -1,7 +1,7 @@
 """What each choice of the recipes is worth: short runs that differ in one option.
 
-Each with two seeds, side by side with a thread each. What is compared is validation accuracy after
-the last epoch, not the best one, which would flatter what is unsteady.
+Two seeds each, side by side on one thread each. They are compared by the validation accuracy after
+the last epoch: the best one would flatter unsteady runs.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from tests.benchmarks.turns import PYTHON, run
+from tests.benchmarks.harness import PYTHON, run
 
 SEEDS = (0, 1)
 CLOTHES = ("train_fashionmnist.py", "--limit", 4000, "--epochs", 4, "--warmup-epochs", 1)
 LARGE = (*CLOTHES, "--image-size", 80)  # the smallest with auxiliary heads
-# Of each group the first is what the others are compared with.
+# The first of each group is the baseline of the others.
 GROUPS = {
     "FashionMNIST": {
         ("recipe", ""): CLOTHES,
@@ -44,7 +44,7 @@ GROUPS = {
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Validation accuracy of each choice with each seed, and what it is better than the recipe."""
+    """Validation accuracy of each choice with each seed, and its gain over the recipe."""
     rows = []
     total = sum(map(len, GROUPS.values()))
     with tqdm(total=total, leave=False) as bar:
@@ -66,7 +66,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
 
 
 def accuracy(command: tuple, seed: int) -> float:
-    """Train, on one thread; the validation accuracy after the last epoch."""
+    """Train on one thread and return the validation accuracy after the last epoch."""
     with tempfile.TemporaryDirectory() as folder:
         where = ("--seed", seed, "--output-dir", folder)
         run(PYTHON, *command, *where, environment={"OMP_NUM_THREADS": "1"})

@@ -1,4 +1,4 @@
-"""How fast photos are prepared, beside the usual way, and how much memory they take."""
+"""How fast photos are prepared, compared with the usual way, and how much memory that takes."""
 
 import argparse
 import tempfile
@@ -12,36 +12,36 @@ from PIL import Image
 from torch import nn
 
 from compute_mean_std import count_values
-from data import folders
-from data.augment import Preprocess
-from data.images import ImageSet, train_loader
-from engine import options
+from data import photo_folder
+from data.dataset import ImageDataset
+from data.loaders import train_loader
+from data.transforms import Augmentation, BatchTransform
+from engine.device import has_bfloat16, keep_freed_memory
 from models import create_model
 from models.googlenet import AuxiliaryLoss
-from tests.benchmarks.turns import PYTHON, in_turns, run, summary
+from tests.benchmarks.harness import PYTHON, round_robin, run, summary
 
 STEPS, BATCH, SIZE = 30, 64, 96  # of train_catsdogs.py's GoogLeNet
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Seconds of each step, and the ratio to the first of its group."""
-    options.keep_freed_memory()
+    """Seconds of each step, and their ratio to the first of its group."""
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as temporary:
         split = Path(temporary) / "split"
         folder = iter([split, *(Path(temporary) / str(number) for number in range(args.rounds))])
         command = [PYTHON, "split_dataset.py", args.photos.resolve(), "--output"]
         rows = group({"split_dataset.py": lambda: seconds(*command, next(folder))}, args.rounds)
         rows += group(mean_and_deviation(split), args.rounds)
-        cached = folders.load_split(split, "train", SIZE * 4 // 3)
-        in_memory = ImageSet(np.array(cached.images), cached.labels, cached.classes)
-        preprocess = Preprocess(
-            [0.5] * 3, [0.25] * 3, SIZE, flip=True, crop=0.25, jitter=0.2, erase=0.1
-        )
-        step = training_step(preprocess.train())
+        cached = photo_folder.load_split(split, "train", SIZE * 4 // 3)
+        in_memory = ImageDataset(np.array(cached.images), cached.labels, cached.classes)
+        augmentation = Augmentation(flip=True, crop=0.25, jitter=0.2, erase=0.1)
+        transform = BatchTransform([0.5] * 3, [0.25] * 3, SIZE, augmentation).train()
+        step = training_step(transform)
 
         def augment(images: torch.Tensor, _: torch.Tensor) -> None:
             with autocast():
-                preprocess(images)
+                transform(images)
 
         tasks = {
             f"{STEPS} steps of GoogLeNet from memory": lambda: train(step, in_memory),
@@ -52,7 +52,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
 
 
 def mean_and_deviation(split: Path) -> dict[str, Callable[[], object]]:
-    """The way of compute_mean_std.py, the usual one, and the script with the start of Python."""
+    """compute_mean_std.py's way, the usual way, and the script including the start of Python."""
     return {
         "256 counts a channel, as compute_mean_std.py": lambda: discard(count_values(split)),
         "two passes with Pillow and NumPy": lambda: two_passes(split),
@@ -62,8 +62,8 @@ def mean_and_deviation(split: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def growth(args: argparse.Namespace) -> list[dict]:
-    """The most memory that each step holds with 2,000 photos and with all."""
+def memory(args: argparse.Namespace) -> list[dict]:
+    """The peak memory of each step with 2,000 photos and with all."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         first = Path(temporary) / "first"
@@ -100,13 +100,13 @@ def growth(args: argparse.Namespace) -> list[dict]:
 
 
 def group(tasks: dict[str, Callable[[], object]], rounds: int) -> list[dict]:
-    results = in_turns(tasks, rounds, " / ".join(tasks))
+    results = round_robin(tasks, rounds, " / ".join(tasks))
     rows = [{"what": name, **summary(times)} for name, times in results.items()]
     return [row | {"ratio": row["median"] / rows[0]["median"]} for row in rows]
 
 
 def discard(_: object) -> None:
-    """In place of a result, so that it is the time that counts."""
+    """Return nothing instead of a result, so that the task is timed."""
 
 
 def seconds(*command: object) -> float:
@@ -114,7 +114,7 @@ def seconds(*command: object) -> float:
 
 
 def two_passes(split: Path) -> None:
-    """What tutorials do: a pass for the mean, and another for the deviation from it."""
+    """What tutorials do: one pass for the mean, another for the deviation from it."""
     files = [file for file in (split / "train").rglob("*") if file.is_file()]
     total, pixels = np.zeros(3), 0
     for file in files:
@@ -128,17 +128,16 @@ def two_passes(split: Path) -> None:
     np.sqrt(squares / pixels)
 
 
-def training_step(preprocess: nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """Forward, backward and update of GoogLeNet as train_catsdogs.py has them."""
-    device = torch.device("cpu")
-    model_args = {"num_classes": 2, "image_size": SIZE, "batch_norm": True}
-    model = options.build_model(create_model, "googlenet", model_args, device).train()
+def training_step(transform: nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Build a function that does one training step of GoogLeNet as train_catsdogs.py does."""
+    model = create_model("googlenet", num_classes=2, image_size=SIZE, batch_norm=True)
+    model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss())
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
         with autocast():
-            loss, _ = criterion(model(preprocess(images)), labels)
+            loss, _ = criterion(model(transform(images)), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -147,11 +146,10 @@ def training_step(preprocess: nn.Module) -> Callable[[torch.Tensor, torch.Tensor
 
 
 def autocast() -> torch.autocast:
-    """As train_catsdogs.py has it by default."""
-    amp = options.has_bfloat16(torch.device("cpu"))
-    return torch.autocast("cpu", torch.bfloat16, enabled=amp)
+    """The default of train_catsdogs.py."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
 
 
-def train(step: Callable[[torch.Tensor, torch.Tensor], None], images: ImageSet) -> None:
+def train(step: Callable[[torch.Tensor, torch.Tensor], None], images: ImageDataset) -> None:
     for _, (batch, labels) in zip(range(STEPS), train_loader(images, BATCH, 1, 0), strict=False):
         step(batch, labels)

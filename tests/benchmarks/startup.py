@@ -1,4 +1,4 @@
-"""predict.py from the start of the process to the answer on one photo."""
+"""How long predict.py takes, from the start of the process to its answer on one photo."""
 
 import argparse
 import tempfile
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.benchmarks.turns import PYTHON, ROOT, in_turns, run, summary
+from tests.benchmarks.harness import PYTHON, ROOT, round_robin, run, summary
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Beside starting Python and importing torch, and torch and torchvision, without more."""
+    """Compare it with merely starting Python and importing torch, or torch and torchvision."""
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
         noise = np.random.default_rng(0).integers(256, size=(480, 640, 3), dtype=np.uint8)
@@ -23,8 +23,8 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
             predict = ["predict.py", photo, "--checkpoint", checkpoint]
             tasks[f"predict.py, {checkpoint.stem}"] = partial(seconds, *predict)
         for task in tasks.values():
-            task()  # once, so that all files are in memory
-        results = in_turns(tasks, 3 * args.rounds, "startup")
+            task()  # once, to have all files in memory
+        results = round_robin(tasks, 3 * args.rounds, "startup")
     medians = {name: summary(times) for name, times in results.items()}
     base = medians["import torch, torchvision"]["median"]
     return [{"what": n, **s, "ratio": s["median"] / base} for n, s in medians.items()]

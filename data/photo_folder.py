@@ -1,0 +1,230 @@
+"""A folder of split photos: its tables, mean_std.json, and each split as an array.
+
+split_dataset.py writes the folder, compute_mean_std.py adds mean_std.json, and training and testing
+read both. The formats are defined here and nowhere else.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.dataset import ImageDataset
+from data.parallel import map_threads
+from data.photos import SUFFIXES, decode, is_hidden, to_channels, to_square
+from engine.errors import UserError
+from engine.files import atomic_write
+
+if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does without it
+    import pandas as pd
+    from PIL import Image
+
+SPLITS = ("train", "val", "test")
+MANIFEST, REJECTED, MEAN_STD = "manifest.csv", "rejected.csv", "mean_std.json"
+MANIFEST_COLUMNS = ("file", "class", "split", "sha256", "width", "height")
+REJECTED_COLUMNS = ("file", "reason")
+RESIZE_MODE = "stretch"  # the whole photo and nothing else; cats stay cats when distorted
+
+
+def write_manifest(folder: Path, rows: Iterable[tuple[str, str, str, str, int, int]]) -> None:
+    """Write manifest.csv, sorted by file; a row for each photo, as in ``MANIFEST_COLUMNS``."""
+    write_table(folder / MANIFEST, sorted(rows), MANIFEST_COLUMNS)
+
+
+def write_rejected(folder: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Write rejected.csv: each file that was left out, and why."""
+    write_table(folder / REJECTED, rows, REJECTED_COLUMNS)
+
+
+def write_table(path: Path, rows: Iterable[tuple], columns: tuple[str, ...]) -> None:
+    """Write a CSV file, with the same bytes on every system."""
+    import pandas as pd
+
+    with atomic_write(path, "w") as file:
+        pd.DataFrame(rows, columns=columns).to_csv(file, index=False, lineterminator="\n")
+
+
+def read_manifest(folder: Path) -> "pd.DataFrame":
+    """Read manifest.csv, with the columns ``MANIFEST_COLUMNS``.
+
+    Raises:
+        UserError: there is none, or the folder does not hold exactly the photos that it lists.
+    """
+    import pandas as pd
+
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder}: no {MANIFEST} here: make one with split_dataset.py")
+    try:
+        manifest = pd.read_csv(path, dtype={"file": str, "class": str}, keep_default_na=False)
+        listed = set(manifest["file"][manifest["split"].isin(SPLITS)])
+        complete = {"class", "sha256"}.issubset(manifest) and len(listed) == len(manifest)
+    except (KeyError, ValueError):  # pandas' parser errors are ValueErrors
+        complete = False
+    if not complete:
+        raise UserError(f"{path}: not a manifest of split_dataset.py: split again")
+    present = {
+        Path(root, name).relative_to(folder).as_posix()
+        for split in SPLITS
+        for root, _, names in os.walk(folder / split)
+        for name in names
+        if os.path.exists(os.path.join(root, name))  # false for a broken link
+    }
+    # Files left by file managers (.DS_Store, Thumbs.db) are harmless.
+    added = [f for f in present - listed if Path(f).suffix.lower() in SUFFIXES and not is_hidden(f)]
+    for file in sorted([*(listed - present), *added])[:1]:
+        reason = "lists it and it is gone" if file in listed else "does not list it"
+        raise UserError(f"{folder / file}: {MANIFEST} {reason}: split again")
+    return manifest
+
+
+def class_names(manifest: "pd.DataFrame") -> list[str]:
+    """The classes in alphabetical order; a label is an index into them."""
+    return sorted(manifest["class"].unique())
+
+
+def manifest_key(folder: Path) -> str:
+    """SHA-256 of manifest.csv, which lists that of every photo: it identifies the split."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def dataset_name(folder: Path) -> str:
+    """The name under which checkpoints record the split, so that another one is recognised."""
+    return f"photos/{manifest_key(folder)}"
+
+
+def read_listed(folder: Path, file: str, sha256: str) -> "Image.Image":
+    """A photo of the manifest, RGB.
+
+    Raises:
+        UserError: it cannot be read, or has changed since the manifest was written.
+    """
+    try:
+        content = (folder / file).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"not the photo that {MANIFEST} lists: split again")
+        return to_channels(decode(io.BytesIO(content)), 3)
+    except OSError as error:
+        raise UserError(f"{folder / file}: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{folder / file}: {error}") from None
+
+
+def load_split(folder: Path, split: str, size: int) -> ImageDataset:
+    """The photos of "train", "val" or "test" as uint8, N x 3 x size x size, memory-mapped.
+
+    The first call decodes them into a file in the folder's .cache/. The file is named after the
+    manifest, so that no other split uses it.
+
+    Raises:
+        UserError: the folder does not match its manifest, or the disk is full.
+    """
+    manifest = read_manifest(folder)
+    classes = class_names(manifest)
+    # In the order of their hashes, so that the first few (--limit) are of all classes.
+    rows = manifest[manifest["split"] == split].sort_values(["sha256", "file"])
+    labels = rows["class"].map(classes.index).to_numpy(np.int64)
+    shape = (len(rows), 3, size, size)
+    path = folder / ".cache" / f"{split}_{size}px_{manifest_key(folder)[:16]}.npy"
+    images = read_cache(path, shape)
+    if images is None:
+        write_cache(path, folder, rows, shape)
+        images = np.load(path, mmap_mode="r")
+    return ImageDataset(images, labels, classes)
+
+
+def read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array in the file, memory-mapped; None unless it is whole, uint8 and of that shape."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
+
+
+def write_cache(path: Path, folder: Path, rows: "pd.DataFrame", shape: tuple[int, ...]) -> None:
+    """Decode the photos of these rows into one .npy file, and remove what it replaces."""
+    path.parent.mkdir(exist_ok=True)
+    name = path.stem.rpartition("_")[0]  # split and size
+    for stale in path.parent.glob(f"{name}_*.npy"):
+        stale.unlink(missing_ok=True)
+    needed, free = np.prod(shape), shutil.disk_usage(path.parent).free
+    print(f"{path}: decoding {shape[0]:,} photos once, {needed / 1e6:,.0f} MB", flush=True)
+    if needed > free:
+        raise UserError(
+            f"{path.parent}: {needed / 1e6:,.0f} MB are needed for the decoded photos and "
+            f"{free / 1e6:,.0f} MB are free: make room, or lower --image-size"
+        )
+
+    def pixels(row: tuple[str, str]) -> bytes:
+        return to_square(read_listed(folder, *row), shape[-1], RESIZE_MODE).tobytes()
+
+    try:
+        with atomic_write(path) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            listed = list(zip(rows["file"], rows["sha256"], strict=True))
+            for photo in map_threads(pixels, listed, name):
+                file.write(photo)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: make room, and start again") from None
+
+
+def write_mean_std(
+    folder: Path, mean: np.ndarray, std: np.ndarray, images: int, pixels: int
+) -> Path:
+    """Write mean_std.json, what compute_mean_std.py found for the training split.
+
+    Args:
+        mean, std: of each channel, for pixels between 0 and 1.
+        images, pixels: how many of them there are, for the reader of the file.
+
+    Returns the path of the file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    path = folder / MEAN_STD
+    content = {
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "images": images,
+        "pixels": pixels,
+        "manifest_sha256": manifest_key(folder),
+    }
+    try:
+        with atomic_write(path, "w") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    return path
+
+
+def read_mean_std(folder: Path) -> tuple[list[float], list[float]]:
+    """Read mean and standard deviation of each channel, for pixels between 0 and 1.
+
+    Raises:
+        UserError: compute_mean_std.py has not been run, or was run for another split.
+    """
+    path = folder / MEAN_STD
+    run = f"run: python compute_mean_std.py {shlex.quote(str(folder))}"
+    try:
+        found = json.loads(path.read_text())
+        key, mean, std = found["manifest_sha256"], found["mean"], found["std"]
+        values = np.array([mean, std], np.float64)
+        if values.shape != (2, 3) or not np.isfinite(values).all() or min(std) <= 0:
+            raise ValueError
+    except OSError:
+        raise UserError(f"{path}: is not there yet: {run}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: cannot be read: {run}") from None
+    if key != manifest_key(folder):
+        raise UserError(f"{path}: was computed for another split: {run}")
+    return mean, std

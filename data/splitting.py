@@ -1,0 +1,207 @@
+"""How photos are split into training, validation and test set: the steps of split_dataset.py."""
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.parallel import map_threads
+from data.photo_folder import MANIFEST, REJECTED, SPLITS, write_manifest, write_rejected
+from data.photos import decode
+from data.sources import Source
+from engine.errors import UserError
+
+
+@dataclass
+class Photo:
+    """A file of the source, and what was found in it."""
+
+    name: str  # in the source
+    class_name: str  # empty if it belongs to no class
+    path: str  # below the folder of its class
+    size: int = 0  # bytes
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    reason: str = ""  # why it cannot be used; empty if it can
+    split: str = ""
+
+
+def find_photos(source: Source) -> list[Photo]:
+    """All files of the source, each read and decoded in full.
+
+    Raises:
+        UserError: the source does not say what the classes are.
+    """
+    labels, strays = source.labels()
+    photos = [Photo(name, label.class_name, label.path) for name, label in labels.items()]
+    photos = list(map_threads(lambda photo: examine(source, photo), photos, "checking"))
+    return photos + [Photo(name, "", name, reason="in no class folder") for name in strays]
+
+
+def examine(source: Source, photo: Photo) -> Photo:
+    """Fill in what the photo is, or why it cannot be used."""
+    try:
+        content = source.read(photo.name)
+        photo.size, photo.sha256 = len(content), hashlib.sha256(content).hexdigest()
+        if not content:
+            raise UserError("empty file")
+        photo.width, photo.height = decode(io.BytesIO(content)).size
+    except OSError as error:
+        photo.reason = error.strerror or str(error)
+    except UserError as error:
+        photo.reason = str(error)
+    return photo
+
+
+def reject_conflicts(photos: Iterable[Photo]) -> None:
+    """Reject photos that occur, byte for byte, in two classes: one of the two is wrong."""
+    for group in group_copies(photos):
+        for photo in group:
+            others = [copy.name for copy in group if copy.class_name != photo.class_name]
+            if others:
+                photo.reason = f"conflict: the same photo is {others[0]}"
+
+
+def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
+    """The usable photos, grouped by content."""
+    copies = defaultdict(list)
+    for photo in photos:
+        if not photo.reason:
+            copies[photo.sha256].append(photo)
+    return list(copies.values())
+
+
+def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
+    """Assign a split to each usable photo: by the ratios in every class, copies to the same one.
+
+    Photos are dealt out in the order of a hash of seed and content, so neither their names nor the
+    order in which they were found matters.
+
+    Args:
+        ratios: shares of the splits, in the order of ``SPLITS``; they sum to 1.
+
+    Raises:
+        UserError: a class has fewer different photos than there are splits.
+    """
+    for class_name in sorted({photo.class_name for photo in photos} - {""}):
+        members = [photo for photo in photos if photo.class_name == class_name]
+        copies = group_copies(members)
+        if len(copies) < len(SPLITS):
+            bad = [f"; {photo.name}: {photo.reason}" for photo in members if photo.reason]
+            raise UserError(
+                f"class {class_name!r} has {len(copies)} different photos that can be used: it "
+                f"takes {len(SPLITS)} at least, one for each split{''.join(bad[:3])}"
+            )
+        copies.sort(key=lambda group: draw(seed, group[0].sha256))
+        total = sum(map(len, copies))
+        _, val, test = (max(1, round(ratio * total)) for ratio in ratios)
+        for split, wanted in (("test", test), ("val", val), ("train", total)):
+            keep = SPLITS.index(split)  # one group for each split still to come
+            while wanted > 0 and len(copies) > keep:
+                group = copies.pop()
+                wanted -= len(group)
+                for photo in group:
+                    photo.split = split
+
+
+def draw(seed: int, sha256: str) -> bytes:
+    """A pseudo-random key to sort by: the same for the same seed and content."""
+    return hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+
+
+def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
+    """Make sure that writing to ``output`` costs the user no files.
+
+    Raises:
+        UserError: it overlaps with the source, holds other files, or holds a split that is not to
+            be overwritten.
+    """
+    if source is not None:
+        inside, outside = output.resolve(), source.resolve()
+        if inside == outside or inside in outside.parents or outside in inside.parents:
+            raise UserError(f"--output {output}: must lie outside of the source, {source}")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not all((output / name).exists() for name in (*SPLITS, MANIFEST, REJECTED)):
+        raise UserError(f"--output {output}: is there, and is no earlier split: name another")
+    if not overwrite:
+        raise UserError(f"--output {output}: holds a split already: add --overwrite to replace it")
+
+
+@contextmanager
+def built_beside(target: Path) -> Iterator[Path]:
+    """Yield a new folder that replaces the target on success and is removed on failure.
+
+    Raises:
+        UserError: a file cannot be written or moved. The target is as it was.
+    """
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    new, old = folder / "new", folder / "old"
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        raise UserError(f"{target}: {error.strerror or error}; nothing was changed") from None
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def place_photos(source: Source, photos: Iterable[Photo], folder: Path, mode: str) -> None:
+    """Put each usable photo into split/class/, keeping its path below the class.
+
+    Args:
+        mode: "copy", "hardlink" or "symlink".
+
+    Raises:
+        UserError: the disk is too small for the copies.
+        OSError: a file cannot be written.
+    """
+    photos = [photo for photo in photos if not photo.reason]
+    needed, free = sum(photo.size for photo in photos), shutil.disk_usage(folder).free
+    if mode == "copy" and needed > free:
+        raise UserError(
+            f"{folder.parent.parent}: the photos take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} "
+            "MB are free: make room, or name another --output"
+        )
+
+    def place(photo: Photo) -> None:
+        path = folder / placed_name(photo)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "copy":
+            path.write_bytes(source.read(photo.name))
+        elif mode == "symlink":
+            path.symlink_to((source.path / photo.name).resolve())
+        else:
+            os.link((source.path / photo.name).resolve(), path)
+
+    for _ in map_threads(place, photos, "writing"):
+        pass
+
+
+def placed_name(photo: Photo) -> str:
+    """Where a photo is in the split folder."""
+    return f"{photo.split}/{photo.class_name}/{photo.path}"
+
+
+def write_tables(photos: list[Photo], folder: Path) -> None:
+    """Write manifest.csv (what went where) and rejected.csv (what was left out, and why)."""
+    good = [photo for photo in photos if not photo.reason]
+    write_manifest(
+        folder,
+        [(placed_name(p), p.class_name, p.split, p.sha256, p.width, p.height) for p in good],
+    )
+    write_rejected(folder, [(p.name, p.reason) for p in photos if p.reason])

@@ -1,0 +1,216 @@
+"""From uint8 images to what the network sees: whole batches, on the device that trains.
+
+Validation, test and prediction take the same path with augmentation off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied. Each image has random draws of its own.
+
+    Attributes:
+        flip: mirror left to right with probability one half. (In evaluation, it is for the caller
+            to average an image and its mirror image: see ``engine.evaluate.predict_logits``.)
+        translate: shift by up to this many pixels of the stored image, along each axis.
+        crop: smallest share of the area to cut out and resize; 1 keeps the whole image
+            (GoogLeNet, Section 6: 8 % to 100 %, aspect ratio 3/4 to 4/3).
+        jitter: multiply brightness, contrast and saturation by 1 - jitter … 1 + jitter.
+        erase: probability of blanking a rectangle (random erasing, Zhong et al. 2017).
+        train_size: pixels a side in training, if not the image size of evaluation.
+    """
+
+    flip: bool = False
+    translate: int = 0
+    crop: float = 1.0
+    jitter: float = 0.0
+    erase: float = 0.0
+    train_size: int | None = None
+
+
+class BatchTransform(nn.Module):
+    """uint8 N x C x H x W to float32 N x C x image_size x image_size, normalised.
+
+    Images are resized bilinearly with antialiasing, and augmented in training mode only.
+
+    Args:
+        mean, std: of each channel, for pixels between 0 and 1.
+        image_size: pixels a side that the network takes.
+        augmentation: None for none.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        image_size: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
+        self.image_size = image_size
+        self.augmentation = augmentation or Augmentation()
+
+    @property
+    def flip(self) -> bool:
+        """Whether a mirrored image means the same."""
+        return self.augmentation.flip
+
+    def forward(
+        self, images: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Transform a batch. All random draws come from ``generator``, on the images' device."""
+        if not self.training:
+            return self.normalise(resize(images.float(), self.image_size))
+        augmentation = self.augmentation
+        size = augmentation.train_size or self.image_size
+        crops = augmentation.crop < 1
+        # First what works on the small uint8 images, where moving pixels is cheapest.
+        if augmentation.flip and not crops:  # a crop flips at no extra cost
+            images = random_flip(images, generator)
+        if augmentation.translate:
+            images = random_translate(images, augmentation.translate, generator)
+        x = images.float()
+        if crops:
+            x = random_resized_crop(x, size, augmentation.crop, augmentation.flip, generator)
+        else:
+            x = resize(x, size)
+        if augmentation.jitter:
+            x = colour_jitter(x, augmentation.jitter, generator)
+        x = self.normalise(x)
+        if augmentation.erase:
+            x = random_erase(x, augmentation.erase, generator)
+        return x
+
+    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+        """Subtract the mean and divide by the standard deviation, in place."""
+        return x.sub_(self.mean).div_(self.std)
+
+
+def resize(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Resize to size x size, bilinearly, antialiased; images of that size stay as they are."""
+    if x.shape[-2:] == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+
+def random_flip(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Mirror each image left to right with probability one half."""
+    flipped = torch.rand(len(images), device=images.device, generator=generator) < 0.5
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def random_translate(
+    images: torch.Tensor, pixels: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Shift each image by -pixels … pixels along each axis; what comes into view is black."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, [pixels] * 4)
+    device = images.device
+    offsets = torch.randint(2 * pixels + 1, (2, count, 1), device=device, generator=generator)
+    rows = (offsets[0] + torch.arange(height, device=device))[:, :, None]  # N x H x 1
+    columns = (offsets[1] + torch.arange(width, device=device))[:, None, :]  # N x 1 x W
+    index = torch.arange(count, device=device)[:, None, None]
+    # Indices on both sides of the channel slice move the channels to the end: N x H x W x C.
+    return padded[index, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def random_resized_crop(
+    x: torch.Tensor,
+    size: int,
+    smallest: float,
+    flip: bool = False,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Cut a rectangle out of each image and resize it to size x size, bilinearly, antialiased.
+
+    Its area is ``smallest`` to 1 of the image's, its aspect ratio 3/4 to 4/3 (GoogLeNet,
+    Section 6). With ``flip``, it is mirrored left to right with probability one half.
+    """
+    count, _, height, width = x.shape
+    draws = torch.rand(5, count, device=x.device, generator=generator)
+    area = smallest + (1 - smallest) * draws[0]
+    aspect = (4 / 3) ** (2 * draws[1] - 1)
+    box_height = (area * aspect).sqrt().clamp(max=1) * height
+    box_width = (area / aspect).sqrt().clamp(max=1) * width
+    rows = resampling_matrices(draws[2] * (height - box_height), box_height, height, size)
+    left = draws[3] * (width - box_width)
+    if flip:  # sample from right to left
+        mirrored = draws[4] < 0.5
+        left = torch.where(mirrored, left + box_width, left)
+        box_width = torch.where(mirrored, -box_width, box_width)
+    columns = resampling_matrices(left, box_width, width, size)
+    # One product resizes all channels along the width, another along the height. Autocast to
+    # bfloat16 leaves 8 significant bits: most pixels are off by less than half a grey level, none
+    # by more than 2.5.
+    x = (x.flatten(1, 2) @ columns.transpose(1, 2)).unflatten(1, x.shape[1:3])
+    return (rows[:, None] @ x).float()  # N x C x size x size
+
+
+def resampling_matrices(
+    start: torch.Tensor, length: torch.Tensor, source: int, size: int
+) -> torch.Tensor:
+    """The matrices, N x size x source, that resize ``length`` pixels from ``start`` to ``size``.
+
+    A negative length runs backwards from ``start`` and so mirrors.
+
+    Each row holds the weights of one new pixel: a triangle around its centre, as wide as the larger
+    of a new pixel and an old one. ``F.interpolate`` (bilinear, antialias) and Pillow use the same
+    filter, so training and validation images are equally sharp.
+    """
+    scale = (length / size)[:, None, None]  # old pixels per new pixel
+    new = torch.arange(size, device=start.device)[None, :, None] + 0.5
+    old = torch.arange(source, device=start.device) + 0.5
+    distance = (old - (start[:, None, None] + new * scale)).abs_().div_(scale.abs().clamp(min=1))
+    weights = (1 - distance).clamp_(min=0)
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def colour_jitter(
+    x: torch.Tensor, strength: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Vary brightness, contrast and saturation of each image by up to ``strength``.
+
+    Pixels are between 0 and 255.
+    """
+    draws = torch.rand(3, len(x), 1, 1, 1, device=x.device, generator=generator)
+    brightness, contrast, saturation = 1 + strength * (2 * draws - 1)
+    # One by one, they would scale the pixels, then blend them with the image's mean, then with each
+    # pixel's grey. The three are linear, so one weighted sum does it, clipped once at the end.
+    grey = x.mean(1, keepdim=True)
+    mean = grey.mean((2, 3), keepdim=True)
+    rest = contrast * (1 - saturation) * grey + (1 - contrast) * mean
+    return torch.addcmul(brightness * rest, brightness * contrast * saturation, x).clamp_(0, 255)
+
+
+def random_erase(
+    x: torch.Tensor, probability: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """With this probability, set a rectangle of each image to 0, the mean, in place.
+
+    Its area is 2 % to 33 % of the image's and its aspect ratio 0.3 to 3.3, as in torchvision
+    (Zhong et al. 2017, Section 3, go up to 40 % and fill in random values).
+    """
+    count, _, height, width = x.shape
+    draws = torch.rand(5, count, device=x.device, generator=generator)
+    area = (0.02 + 0.31 * draws[0]) * height * width
+    aspect = 3.3 ** (2 * draws[1] - 1)
+    box_height = (area * aspect).sqrt().clamp(max=height)
+    box_width = (area / aspect).sqrt().clamp(max=width)
+    top, left = draws[2] * (height - box_height), draws[3] * (width - box_width)
+    chosen = draws[4] < probability
+
+    def inside(start: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
+        position = torch.arange(size, device=x.device) + 0.5
+        return (position >= start[:, None]) & (position < (start + length)[:, None])
+
+    rows, columns = inside(top, box_height, height), inside(left, box_width, width)
+    box = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
+    return x.masked_fill_(box[:, None], 0.0)

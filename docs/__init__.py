@@ -1,0 +1,1 @@
+"""The pages, and what computes and draws what is in them."""

@@ -1,0 +1,290 @@
+"""The tables of papers.md: what the papers print, beside what the code computes.
+
+Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
+"""
+
+import math
+
+import torch
+import torchvision
+from torch import nn
+
+from docs.networks import (
+    convolutions,
+    millions,
+    on_meta,
+    output_shapes,
+    parameters,
+    percent,
+    rows_of,
+    shape,
+    weights,
+    window,
+)
+from models import googlenet, vgg16
+from models.googlenet import AUX_WEIGHT, INCEPTION, GoogLeNet, Inception
+from models.vgg16 import VGG16
+
+Table = list[list[str]]
+VGG16_FILE, GOOGLENET_FILE = "../models/vgg16.py", "../models/googlenet.py"
+
+# GoogLeNet, Table 1: type, widths (#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj), output
+# size and ops as printed.
+GOOGLENET_TABLE_1 = (
+    ("convolution 7x7/2", "", "112x112x64", "34M"),
+    ("max pool 3x3/2", "", "56x56x64", ""),
+    ("convolution 3x3/1", "64, 192", "56x56x192", "360M"),
+    ("max pool 3x3/2", "", "28x28x192", ""),
+    ("inception (3a)", "64, 96, 128, 16, 32, 32", "28x28x256", "128M"),
+    ("inception (3b)", "128, 128, 192, 32, 96, 64", "28x28x480", "304M"),
+    ("max pool 3x3/2", "", "14x14x480", ""),
+    ("inception (4a)", "192, 96, 208, 16, 48, 64", "14x14x512", "73M"),
+    ("inception (4b)", "160, 112, 224, 24, 64, 64", "14x14x512", "88M"),
+    ("inception (4c)", "128, 128, 256, 24, 64, 64", "14x14x512", "100M"),
+    ("inception (4d)", "112, 144, 288, 32, 64, 64", "14x14x528", "119M"),
+    ("inception (4e)", "256, 160, 320, 32, 128, 128", "14x14x832", "170M"),
+    ("max pool 3x3/2", "", "7x7x832", ""),
+    ("inception (5a)", "256, 160, 320, 32, 128, 128", "7x7x832", "54M"),
+    ("inception (5b)", "384, 192, 384, 48, 128, 128", "7x7x1024", "71M"),
+    ("avg pool", "", "1x1x1024", ""),
+    ("dropout", "", "1x1x1024", ""),
+    ("linear", "", "1x1x1000", "1M"),
+)
+# The ops that its own widths do not give, and the parameters printed for 4c.
+WRONG_OPS = ("convolution 7x7/2", "inception (5a)")
+PRINTED_PARAMETERS_4C = "463K"
+
+
+def link(symbol: str, file: str) -> str:
+    return f"[`{symbol}`]({file})"
+
+
+def table_of_vgg16() -> Table:
+    table = [["paper", "by hand", "code: parameters", "code: output", "code: MACs", "made by"]]
+    rows, names = rows_of(VGG16), vgg16.table_rows(on_meta(VGG16))
+    channels, size = 3, 224
+    for row, (_, modules) in zip(rows, names, strict=True):
+        # Counted from the paper's name of the row: window x channels in x channels out + biases.
+        kind, _, width = row.name.partition("-")
+        block = modules[0].partition(".")[0]
+        if kind == "maxpool":
+            by_hand, made_by, size = "0", "conv_block", size // 2
+        elif kind == "conv3":
+            by_hand, made_by = f"9 x {channels} x {width} + {width}", f'CONFIG_D["{block}"]'
+        else:
+            # The first sees every cell of the last map, 7 x 7 x 512.
+            inputs = f"{size**2} x {channels}" if channels == 512 else f"{channels}"
+            by_hand, made_by = f"{inputs} x {width} + {width}", "VGG16.classifier"
+        channels = int(width or channels)
+        code = [f"{row.parameters:,}", shape(row.shape), millions(row.macs)]
+        table.append([row.name, by_hand, *code, link(made_by, VGG16_FILE)])
+    return table
+
+
+def table_of_googlenet() -> Table:
+    head = ["row", "paper: widths", "paper: output", "paper: ops"]
+    table = [[*head, "code: output", "code: parameters", "code: MACs", "made by"]]
+    rows = rows_of(GoogLeNet, aux_heads=False)
+    names = googlenet.table_rows(on_meta(GoogLeNet, aux_heads=False))
+    for printed, row, (_, modules) in zip(GOOGLENET_TABLE_1, rows, names, strict=True):
+        code = [shape(row.shape), f"{row.parameters:,}", millions(row.macs)]
+        symbols = [f"GoogLeNet.{modules[0]}"]
+        if row.name.startswith("inception"):
+            symbols.insert(0, f'INCEPTION["{modules[0].removeprefix("inception")}"]')
+        made_by = " ".join(link(symbol, GOOGLENET_FILE) for symbol in symbols)
+        table.append([*printed, *code, made_by])
+    return table
+
+
+def table_of_a_head() -> Table:
+    model = on_meta(GoogLeNet)
+    columns = []
+    for head, channels in ((model.aux4a, 512), (model.aux4d, 528)):
+        seen = output_shapes(head, channels, 14, 14)
+        sizes = [seen[layer] for layer in ("pool", "conv", "fc")]
+        columns.append([*sizes, f"{head.dropout.p}", seen["linear"], f"{AUX_WEIGHT}"])
+    paper = (  # Section 5
+        ("average pool 5x5/3", "4x4x512, 4x4x528", "AuxiliaryHead.pool"),
+        ("1x1 convolution", "128", "AuxiliaryHead.conv"),
+        ("fully connected", "1024", "AuxiliaryHead.fc"),
+        ("dropout", "70 %", "AuxiliaryHead.dropout"),
+        ("linear", "1000", "AuxiliaryHead.linear"),
+        ("weight of the loss", "0.3", "AUX_WEIGHT"),
+    )
+    return [["layer of a head", "paper", "code: 4a", "code: 4d", "made by"]] + [
+        [name, printed, at_4a, at_4d, link(symbol, GOOGLENET_FILE)]
+        for (name, printed, symbol), at_4a, at_4d in zip(paper, *columns, strict=True)
+    ]
+
+
+def table_of_output_sizes() -> Table:
+    """n, k, p, s and the output of windows in the networks at 224 px."""
+    vgg, google = on_meta(VGG16), on_meta(GoogLeNet)
+    module_3a = google.inception3a
+    windows = {
+        "any convolution of VGG16, at 224 px": vgg.block1.conv1_1,
+        "its poolings, the first": vgg.block1.pool1,
+        "GoogLeNet's first convolution": google.conv1.conv,
+        "its first pooling": google.pool1,
+        "an inception module's 5x5, in 3a": module_3a.branch_5x5.conv.conv,
+        "its pooling": module_3a.branch_pool.pool,
+        "the pooling of a head": google.aux4a.pool,
+    }
+    seen = {}
+
+    def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        seen[module] = [inputs[0].shape[-1], *window(module), output.shape[-1]]
+
+    for module in windows.values():
+        module.register_forward_hook(record)
+    for model in (vgg, google):
+        model(torch.empty(2, 3, 224, 224, device="meta"))
+    rows = {name: seen[module] for name, module in windows.items()}
+    n, k, _, s, _ = rows["its first pooling"]
+    unpadded = nn.MaxPool2d(k, s)(torch.empty(1, n, n, device="meta")).shape[-1]
+    table = [["window", "n", "k", "p", "s", "output"]]
+    for name, numbers in rows.items():
+        table.append([name, *map(str, numbers)])
+        if name == "its first pooling":
+            table.append(["the same without padding", *map(str, (n, k, 0, s, unpadded))])
+    return table
+
+
+def table_of_3a() -> Table:
+    """Its weights, and those of the same windows on all 192 channels."""
+    table = [["branch of 3a", "with the reduction", "without"]]
+    total = total_direct = 0
+    names = ("1x1", "3x3", "5x5", "pooling")
+    for name, branch in zip(names, on_meta(GoogLeNet).inception3a.children(), strict=True):
+        terms = [conv.weight.numel() for conv in convolutions(branch)]
+        last = convolutions(branch)[-1]
+        direct = 0 if name == "pooling" else 192 * last.out_channels * last.kernel_size[0] ** 2
+        total, total_direct = total + sum(terms), total_direct + direct
+        summed = " + ".join(f"{term:,}" for term in terms)
+        summed += f" = {sum(terms):,}" if len(terms) > 1 else ""
+        table.append([name, summed, f"{direct:,}"])
+    return [*table, ["all", f"{total:,}", f"{total_direct:,}"]]
+
+
+def table_of_stacks() -> Table:
+    """VGG, Section 2.3: stacked 3x3 convolutions against one window that sees as much."""
+    table = [["stack", "sees", "its weights", "of one window", "fewer"]]
+    for name, layers in (("two 3x3", 2), ("three 3x3", 3)):
+        size = 2 * layers + 1
+        stacked, single = 9 * layers, size**2
+        fewer = percent(1 - stacked / single)
+        table.append([name, f"{size}x{size}", f"{stacked} C²", f"{single} C²", fewer])
+    return table
+
+
+def table_of_growth() -> Table:
+    """The factor in size of activations through VGG16's convolutions: σ² x fan-in / 2 a layer."""
+
+    def factor(sigma: float | None) -> float:
+        square = 1.0
+        for conv in convolutions(on_meta(VGG16)):
+            fan_in = conv.weight[0].numel()
+            square *= fan_in * (sigma**2 if sigma else 2 / fan_in) / 2
+        return math.sqrt(square)
+
+    return [
+        ["σ of every convolution", "factor"],
+        *([f"{sigma}", f"{factor(sigma):.0e}"] for sigma in (0.01, 0.1)),
+        ["Kaiming's", f"{factor(None):.0f}"],
+    ]
+
+
+def wrong_4d() -> GoogLeNet:
+    """GoogLeNet without heads, with the 114 of many re-implementations for the 144 of 4d."""
+    model = on_meta(GoogLeNet, aux_heads=False)
+    widths = INCEPTION["4d"]._replace(n3x3_reduce=114)
+    with torch.device("meta"):
+        model.inception4d = Inception(512, widths, batch_norm=False)
+    return model
+
+
+def table_of_disagreements() -> Table:
+    """Where papers and implementations disagree: against torchvision as it is installed."""
+    ours, theirs = on_meta(GoogLeNet, aux_heads=False), torchvision.models
+    total, heads = parameters(ours), parameters(on_meta(GoogLeNet)) - parameters(ours)
+    stem, places = ours.conv1.conv.weight.numel(), 112 * 112
+    separable = 7 * 7 * 3 * 8 + 24 * 64  # 8 maps a channel, then a 1x1 convolution to 64
+    macs_5a = next(row.macs for row in rows_of(GoogLeNet) if row.name == "inception (5a)")
+    google = on_meta(theirs.googlenet, init_weights=False)
+    missing = parameters(on_meta(GoogLeNet, batch_norm=True)) - parameters(google)
+    normalised = parameters(on_meta(GoogLeNet, batch_norm=True, aux_heads=False)) - total
+    grey = parameters(on_meta(GoogLeNet, in_channels=1, num_classes=10, aux_heads=False))
+    inputs = on_meta(theirs.vgg16).classifier[0].in_features
+    pool = google.maxpool4.kernel_size
+    issue = "[pytorch/vision#906](https://github.com/pytorch/vision/issues/906)"
+    # Three lines a row: where, what, how one notices.
+    rows = f"""
+often said of VGG
+  two or three 3x3 "halve" the weights
+  {percent(1 - 18 / 25)} and {percent(1 - 27 / 49)}: divide 18 by 25, 27 by 49
+GoogLeNet, Table 1
+  34M ops for the first convolution
+  {stem:,} weights on {places:,} places are {millions(stem * places)}; \
+{millions(separable * places)} is what the {separable:,} weights of a separable 7x7 would give, \
+7 x 7 x 3 x 8 + 24 x 64
+GoogLeNet, Table 1
+  54M ops for 5a
+  the six convolutions of 5a give {millions(macs_5a)}
+GoogLeNet, Table 1
+  parameters that do not follow from its widths: {PRINTED_PARAMETERS_4C} for 4c
+  the widths give {weights(ours.inception4c):,} weights
+GoogLeNet
+  normalisation in Figure 3, not in Table 1, without constants
+  no total shows it: it has no weights; print the modules
+torchvision, and others after it
+  3x3 where the paper has 5x5 ({issue})
+  all shapes fit; {missing:,} weights are missing
+torchvision's GoogLeNet, and many others
+  batch normalisation, which is younger than the paper
+  `running_mean` in the state dict, no biases; {normalised:,} parameters more
+torchvision's GoogLeNet
+  dropout {google.dropout.p}; epsilon 1e-3; a {pool}x{pool} fourth pooling; rounding up
+  no total and no shape at 224 px: print the modules
+torchvision's GoogLeNet
+  heads pool to 4x4 at any size
+  at 224 px the same shape, other values: windows 4 wide instead of 5
+torchvision's GoogLeNet
+  `transform_input` normalises the images again, to mean and deviation 0.5
+  look at what `conv1` is given, not at what the network is given
+torchvision's VGG16
+  pools to 7x7 at any size: at 32 px, 49 copies of one cell
+  as many parameters as at 224 px; {inputs:,} inputs of which {inputs // 49} differ
+[d2l](https://d2l.ai)
+  GoogLeNet without heads, dropout or normalisation
+  with 1 channel and 10 classes it has the code's {grey:,} parameters: print the modules
+d2l
+  VGG-11 at a quarter of the width
+  8 convolutions instead of 13, the first of 16 channels instead of 64
+re-implementations
+  no auxiliary heads
+  {heads:,} parameters fewer; training returns one tensor
+re-implementations
+  114 for the 144 of 4d
+  all shapes fit; {total - parameters(wrong_4d()):,} parameters fewer
+re-implementations of VGG
+  1e-2 as standard deviation: it is the variance
+  `weight.std()` of a new layer: 0.01 instead of {math.sqrt(1e-2)}
+re-implementations
+  a softmax before the cross-entropy
+  with 10 classes the loss cannot fall below {math.log(math.e + 9) - 1:.2f}
+"""
+    lines = [line.strip() for line in rows.strip().splitlines()]
+    head = ["where", "what", "how one notices"]
+    return [head, *(lines[i : i + 3] for i in range(0, len(lines), 3))]
+
+
+TABLES = {
+    "vgg16": table_of_vgg16,
+    "googlenet": table_of_googlenet,
+    "head": table_of_a_head,
+    "output-sizes": table_of_output_sizes,
+    "3a": table_of_3a,
+    "stacks": table_of_stacks,
+    "growth": table_of_growth,
+    "disagreements": table_of_disagreements,
+}

@@ -1,0 +1,283 @@
+"""The tables of recorded runs and measurements, from the files in results/.
+
+Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from docs.networks import millions, percent, rows_of
+from docs.paper_tables import Table
+from models.googlenet import GoogLeNet
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = {"vgg16": "VGG16", "googlenet": "GoogLeNet"}
+# The recipes of tests/benchmarks.
+OURS, PLAIN, TIMM = "this repository", "plain recipe", "timm-style recipe"
+HEADS = "this repository, auxiliary heads"
+
+
+def measured(name: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / f"benchmark_{name}.csv")
+
+
+def log(name: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / name)
+
+
+def best(name: str) -> str:
+    """The best validation accuracy of a log."""
+    return percent(log(name).val_accuracy.max(), 2)
+
+
+def minutes(name: str) -> str:
+    return f"{log(name).seconds.sum() / 60:.0f} minutes"
+
+
+def tested(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def csv(name: str) -> str:
+    return f"[csv](results/{name})"
+
+
+def megabytes(value: float) -> str:
+    return f"{value:,.0f} MB"
+
+
+def three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+# Recorded runs: results/runs.csv says what the logs do not.
+
+
+def recorded_runs() -> pd.DataFrame:
+    runs = pd.read_csv(RESULTS / "runs.csv").fillna("")
+    return runs[runs.run != ""].set_index("log", drop=False)
+
+
+def validation(run: pd.Series) -> str:
+    """As logged, where runs.csv says nothing else."""
+    return run.validation or best(run.log)
+
+
+def runs(dataset: str) -> Table:
+    rows = []
+    for _, run in recorded_runs().iterrows():
+        if run.dataset != dataset:
+            continue
+        test, links = run.test, csv(run.log)
+        if test.endswith(".json"):
+            links += f" [test](results/{test})"
+            test = f"**{percent(tested(test)['accuracy'], 2)}**"
+        command = run.command if run.command.startswith("the same") else f"`{run.command}`"
+        machine = [run.machine] if run.machine else []
+        cells = [run.run, command, f"`{run.commit}`", *machine]
+        rows.append([*cells, validation(run), test, minutes(run.log), links])
+    head = ["model", "command", "code at"]
+    if dataset == "FashionMNIST":
+        return [[*head, "machine", "validation (5,000)", "test (10,000)", "training", "log"], *rows]
+    return [[*head, "validation (1,800)", "test (1,800)", "training", "log"], *rows]
+
+
+def front_page() -> Table:
+    """The runs that were tested from the files that are shipped or recorded."""
+    table = [["data", "model", "image size", "validation", "test", "training"]]
+    recorded = recorded_runs()
+    for model, size, name in (
+        ("GoogLeNet, batch-norm", "64 px", "fashionmnist_googlenet_64px_22_epochs.csv"),
+        ("VGG16, batch-norm", "32 px", "fashionmnist_vgg16_18_epochs.csv"),
+        (
+            "GoogLeNet, batch-norm, from scratch",
+            "96 px, judged at 128",
+            "catsdogs_googlenet.csv",
+        ),
+    ):
+        run = recorded.loc[name]
+        test = tested(run.test)
+        accuracy = f"{percent(test['accuracy'], 2)} of {test['images']:,}"
+        table.append([run.dataset, model, size, validation(run), accuracy, minutes(name)])
+    return table
+
+
+def transfer() -> Table:
+    """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
+    table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
+    for name, short in (("googlenet", "GoogLeNet, 80 px, 5"), ("vgg16", "VGG16, 32 px, 8")):
+        for start, label in (
+            ("scratch", f"{short} epochs, from scratch"),
+            ("fashionmnist", "the same from FashionMNIST"),
+        ):
+            files = [f"catsdogs_{name}_from_{start}_seed_{seed}.csv" for seed in (0, 1)]
+            mean = sum(log(file).seconds.sum() for file in files) / len(files) / 60
+            table.append([label, *map(best, files), f"{mean:.1f}"])
+    return table
+
+
+def batch_norm() -> Table:
+    table = [["model", "batch-norm", "none (`--no-batch-norm`)", "logs"]]
+    for name, label in (("googlenet", "GoogLeNet, 64 px"), ("vgg16", "VGG16, 32 px")):
+        files = [f"batch_norm_{name}.csv", f"batch_norm_none_{name}.csv"]
+        table.append([label, *map(best, files), " ".join(map(csv, files))])
+    return table
+
+
+def image_sizes() -> Table:
+    table = [["image size", "epochs", "MACs an image", "validation accuracy", "log"]]
+    for size, epochs in ((64, 6), (56, 6), (48, 6), (48, 8)):
+        network = {"in_channels": 1, "num_classes": 10, "image_size": size, "batch_norm": True}
+        macs = sum(row.macs for row in rows_of(GoogLeNet, **network))
+        name = f"image_size_{size}px_{epochs}_epochs.csv"
+        table.append([f"{size} px", str(epochs), millions(macs), best(name), csv(name)])
+    return table
+
+
+def sweep() -> Table:
+    table = [["options", "validation accuracy", "log"]]
+    for options, name in (
+        ("--image-size 48 -b 128 --dropout 0.4 --lr 3e-3", "sweep_base.csv"),
+        ("--image-size 48 -b 64 --dropout 0.1 --lr 3e-3", "sweep_b64d1.csv"),
+        ("--image-size 48 -b 64 --dropout 0.1 --lr 5e-3", "sweep_b64d1lr5.csv"),
+        (
+            "--image-size 48 -b 64 --dropout 0.1 --lr 3e-3 --label-smoothing 0",
+            "sweep_b64ls0.csv",
+        ),
+        ("--image-size 64 -b 64 --dropout 0.1 --lr 3e-3", "sweep_b64px64.csv"),
+    ):
+        table.append([f"`{options}`", best(name), csv(name)])
+    return table
+
+
+# Measurements: results/benchmark_*.csv, written by tests/benchmarks.
+
+
+def training() -> Table:
+    head = ["training, end to end", "images/s", "to plain", "to timm-style", "of bf16 peak"]
+    table = [[*head, "memory", "plain's memory"]]
+    for (model, pixels), rows in measured("training").groupby(["model", "pixels"], sort=False):
+        rows = rows.set_index("recipe")
+        plain, timm = rows.loc[PLAIN], rows.loc[TIMM]
+        for recipe, note in ((OURS, ""), (HEADS, ", auxiliary heads")):
+            if recipe not in rows.index:
+                continue
+            ours = rows.loc[recipe]
+            table.append(
+                [
+                    f"{NAMES[model]}, {pixels} px, batch {ours.batch}{note}",
+                    three_digits(ours["images/s median"]),
+                    f"{ours['ratio to plain']:.2f}",
+                    f"{ours['images/s median'] / timm['images/s median']:.2f}",
+                    percent(ours["share of bf16 peak"]),
+                    megabytes(ours["peak memory, MB"]),
+                    megabytes(plain["peak memory, MB"]),
+                ]
+            )
+    return table
+
+
+def inference() -> Table:
+    table = [["inference", "images/s", "to plain", "to timm-style"]]
+    for model, rows in measured("inference").groupby("model", sort=False):
+        speed = rows.set_index("recipe")["images/s median"]
+        ratios = [f"{speed[OURS] / speed[other]:.2f}" for other in (PLAIN, TIMM)]
+        table.append([f"{NAMES[model]}, 224 px, batch 32", three_digits(speed[OURS]), *ratios])
+    return table
+
+
+def input_pipelines() -> Table:
+    """Beside them, what share of a training step of that size they are."""
+    table = [["input pipeline", "images/s", "to plain's two workers", "of a training step"]]
+    steps = measured("training").set_index(["recipe", "pixels"])["images/s median"][OURS]
+    for pixels, rows in measured("input").groupby("pixels", sort=False):
+        speed = rows.set_index("recipe")["images/s median"]
+        share = percent(steps[pixels].max() / speed[OURS], 1)
+        ratio = f"{speed[OURS] / speed[PLAIN]:.1f}"
+        table.append([f"{pixels} px", three_digits(speed[OURS]), ratio, share])
+    return table
+
+
+def seconds(name: str, title: str) -> Table:
+    table = [[title, "seconds", "ratio"]]
+    for row in measured(name).to_dict("records"):
+        table.append([row["what"], f"{row['median']:.3g}", f"{row['ratio']:.2f}"])
+    return table
+
+
+def processes() -> Table:
+    table = [["processes", "images/s", "ratio", "memory"]]
+    for row in measured("processes").to_dict("records"):
+        speed, memory = three_digits(row["median"]), megabytes(row["memory, MB"])
+        table.append([row["what"], speed, f"{row['ratio']:.2f}", memory])
+    return table
+
+
+def cost() -> Table:
+    table = [["GoogLeNet, an epoch of", "seconds", "ms an image", "µs a pixel", "memory"]]
+    for row in measured("cost").to_dict("records"):
+        numbers = (row["seconds"], row["microseconds an image"] / 1000, row["microseconds a pixel"])
+        name = f"{row['images']:,.0f} images of {row['pixels']:.0f} px"
+        name += "" if row["epoch"] == 2 else f", the {row['epoch']:.0f}th epoch"
+        table.append([name, *map(three_digits, numbers), megabytes(row["memory, MB"])])
+    return table
+
+
+def photos_memory() -> Table:
+    rows = measured("photos-memory").itertuples(index=False)
+    head = ["most memory held", "2,000 photos", "all 17,997"]
+    return [head, *([what, *map(megabytes, memory)] for what, *memory in rows)]
+
+
+def accuracy() -> Table:
+    table = [["until validation accuracy", "of", "epoch", "minutes of training"]]
+    for row in measured("accuracy").to_dict("records"):
+        reached = percent(row["validation accuracy"], 1)
+        table.append([row["recipe"], reached, f"{row['epoch']:.0f}", f"{row['seconds'] / 60:.1f}"])
+    return table
+
+
+def levers(pixels: int) -> Table:
+    table = [[f"{pixels} px", "memory", "ratio", "images a second", "ratio"]]
+    measurements = measured("memory")
+    for row in measurements[measurements.pixels == pixels].to_dict("records"):
+        memory = [megabytes(row["memory, MB"]), f"{row['memory ratio']:.2f}"]
+        speed = [three_digits(row["images/s median"]), f"{row['speed ratio']:.2f}"]
+        table.append([f"`{row['options']}`", *memory, *speed])
+    return table
+
+
+def ablations() -> Table:
+    table = [["runs", "choice", "instead", "seed 0", "seed 1", "mean", "difference"]]
+    for row in measured("ablations").fillna("").to_dict("records"):
+        accuracies = [percent(row[column], 2) for column in ("seed 0", "seed 1", "mean")]
+        difference = "" if row["what"] == "recipe" else f"{100 * row['difference']:+.2f}"
+        table.append([row["runs"], row["what"], str(row["instead"]), *accuracies, difference])
+    return table
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "results": front_page,
+    "runs-fashionmnist": partial(runs, "FashionMNIST"),
+    "runs-catsdogs": partial(runs, "cats and dogs"),
+    "transfer": transfer,
+    "batch-norm": batch_norm,
+    "image-sizes": image_sizes,
+    "sweep": sweep,
+    "training": training,
+    "inference": inference,
+    "input": input_pipelines,
+    "processes": processes,
+    "accuracy": accuracy,
+    "cost": cost,
+    "photos-memory": photos_memory,
+    "photos": partial(seconds, "photos", "photos"),
+    "startup": partial(seconds, "startup", "start"),
+    "levers-224px": partial(levers, 224),
+    "levers-32px": partial(levers, 32),
+    "ablations": ablations,
+}

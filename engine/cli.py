@@ -1,0 +1,248 @@
+"""The command line that the scripts share: option groups, a recipe's defaults, exit codes."""
+
+import argparse
+import math
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine import checkpoint, distributed
+from engine.device import amp_dtype, has_bfloat16, keep_freed_memory, pick_device
+from engine.errors import Interrupted, UserError
+from engine.optim import OPTIMIZERS, SCHEDULERS
+
+OUT_OF_MEMORY = (
+    "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
+    "larger batch, and --checkpoint-activations takes less), or --image-size; see docs/tuning.md"
+)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main and exit: with 2 and one line on standard error for bad input."""
+    name = Path(sys.argv[0]).name
+    code = 0
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up on the way out
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # "| head" has read enough: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of it
+        code = 141  # as of a program that SIGPIPE stops
+    except Interrupted as stop:
+        if distributed.is_main():
+            path = shlex.quote(str(stop))
+            print(f"interrupted; go on with: python {name} --resume {path}", file=sys.stderr)
+        code = 130
+    except (UserError, OSError) as error:
+        if distributed.is_main():
+            print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except (RuntimeError, MemoryError) as error:
+        # Raised by NumPy, by a GPU's allocator, and by the CPU's if the system refuses at once.
+        is_known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_known and "CPUAllocator" not in str(error):
+            raise
+        print(f"{name}: error: {OUT_OF_MEMORY}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        code = 130
+    finally:
+        distributed.cleanup()
+    sys.exit(code)
+
+
+def number(
+    kind: type, lowest: float, highest: float = math.inf, open_below: bool = False
+) -> Callable[[str], Any]:
+    """An argparse type: a number from ``lowest`` up to, but not including, ``highest``.
+
+    Args:
+        open_below: leave out ``lowest``, too.
+    """
+
+    def convert(text: str) -> Any:  # noqa: ANN401
+        value = kind(text)
+        if not lowest <= value < highest or (open_below and value == lowest):
+            above = f"above {lowest}" if open_below else f"{lowest} or above"
+            below = "" if highest == math.inf else f" and below {highest}"
+            raise argparse.ArgumentTypeError(f"must be {above}{below}, got {text}")
+        return value
+
+    convert.__name__ = kind.__name__  # for argparse's own "invalid int value"
+    return convert
+
+
+def positive(kind: type) -> Callable[[str], Any]:
+    """An argparse type: a finite number above 0."""
+    return number(kind, 0, open_below=True)
+
+
+def not_negative(kind: type) -> Callable[[str], Any]:
+    """An argparse type: a finite number, 0 or above."""
+    return number(kind, 0)
+
+
+seed = number(int, 0, 2**31)  # seeds made from it fit into 64 bits
+fraction = number(float, 0, 1)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def training_parser(description: str, models: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of training on any dataset. ``parse_training`` fills in a recipe's defaults."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Defaults depend on the model: --model NAME --help shows those of the other one.",
+        formatter_class=HelpFormatter,
+        add_help=False,  # parse_training adds it once the defaults are known
+    )
+    on_off = argparse.BooleanOptionalAction
+
+    add = parser.add_argument_group("model").add_argument
+    add("--model", choices=models, default=models[0], help="the network")
+    add("--image-size", type=positive(int), help="pixels a side that the network sees")
+    add("--batch-norm", action=on_off, help="normalise after each convolution")
+    add("--dropout", type=fraction, help="probability, before the last linear layers")
+    add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px)")
+
+    add = parser.add_argument_group("data").add_argument
+    add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
+    add("--augment", action=on_off, help="vary the training images")
+    add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
+    add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
+
+    add = parser.add_argument_group("optimisation").add_argument
+    add("--epochs", type=positive(int), help="passes over the training set")
+    add("-b", "--batch-size", type=positive(int), help="images a batch, over all processes")
+    add("--accumulate-steps", type=positive(int), help="batches a step of the optimizer")
+    add("--optimizer", choices=OPTIMIZERS, help="adam decays weights decoupled (AdamW)")
+    add("--lr", type=positive(float), help="highest learning rate")
+    add("--weight-decay", type=not_negative(float), help="of weight matrices and kernels")
+    add("--scheduler", choices=SCHEDULERS, help="of the learning rate")
+    add("--warmup-epochs", type=not_negative(float), help="epochs in which the rate rises")
+    add("--label-smoothing", type=fraction, help="share of the target spread over all classes")
+    add("--ema-decay", type=fraction, help="of the moving average of the weights; 0: none")
+
+    add = parser.add_argument_group("run").add_argument
+    add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    add("--amp", action=on_off, help="16-bit autocast (default: where the hardware has bfloat16)")
+    add(
+        "--checkpoint-activations",
+        action=on_off,
+        default=False,
+        help="less memory, more time: compute activations again instead of keeping them",
+    )
+    add("--seed", type=seed, default=0, help="of weights, data order, augmentation and dropout")
+    add("--output-dir", type=Path, help="folder to write to (default: one in checkpoints/)")
+    add("--resume", type=Path, metavar="PATH", help="last.pth of a run, to go on with it as it was")
+    add("--dry-run", action="store_true", help="one batch of everything, nothing kept")
+    return parser
+
+
+# What may change when a run is resumed: but for rounding, the result does not depend on it. (Only
+# another kind of device draws other numbers.)
+FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
+
+
+def parse_training(
+    parser: argparse.ArgumentParser,
+    recipe: Callable[[argparse.Namespace], dict[str, Any]],
+    dataset: str,
+) -> tuple[argparse.Namespace, dict[str, Any] | None]:
+    """The options, with the recipe's defaults, and the checkpoint to resume, if there is one.
+
+    With --resume, the options are those of the interrupted run.
+
+    Args:
+        recipe: the defaults that go with the options given, which are None where not given.
+        dataset: how the name of the data begins in checkpoints that may be resumed.
+
+    Raises:
+        UserError: the file to resume is none, or an option would make the run another one.
+    """
+    # Parse twice: first what was given, then, on top of the recipe that goes with it, everything.
+    given, _ = parser.parse_known_args()
+    parser.set_defaults(**recipe(given))
+    parser.add_argument("-h", "--help", action="help", help="show this page and exit")
+    args = parser.parse_args()
+    if args.dry_run:
+        args.epochs, args.limit = 1, args.batch_size * args.accumulate_steps
+    if not args.resume:
+        return args, None
+
+    resumed = checkpoint.load(args.resume)
+    if "optimizer" not in resumed:
+        raise UserError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
+    if not resumed["dataset"].startswith(dataset):
+        raise UserError(f"--resume {args.resume}: is a run of another script, on other data")
+    parser.set_defaults(**dict.fromkeys(vars(args)))
+    given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
+    for name, value in given.items():
+        stored = resumed["config"].get(name)
+        if name not in FREE_ON_RESUME and str(stored) != str(value):  # paths are stored as text
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} does not fit the run in {args.resume}, which "
+                f"has {stored}: leave it out, or start a new run without --resume"
+            )
+    args = argparse.Namespace(**{**vars(args), **resumed["config"], **given})
+    args.output_dir = args.resume.parent
+    return args, resumed
+
+
+def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype | None]:
+    """The device to train on, and the type of autocast; None for float32.
+
+    Joins the other processes under torchrun, and settles --amp.
+    """
+    device = pick_device(args.device)
+    distributed.setup(device)
+    if args.amp is None:
+        args.amp = has_bfloat16(device)
+    if not args.checkpoint_activations:  # else memory counts for more than speed
+        keep_freed_memory()
+    return device, amp_dtype(device) if args.amp else None
+
+
+def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """What the loaders of ``data.loaders`` take beside the images and the batch size."""
+    return {
+        "rank": distributed.rank(),
+        "world_size": distributed.world_size(),
+        "num_workers": args.workers,
+        "persistent_workers": args.workers > 0,
+        "pin_memory": device.type == "cuda",
+    }
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """What test.py and predict.py ask; the checkpoint tells them the rest."""
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="best.pth of a run, say")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+
+
+def chosen_checkpoint(path: Path | None) -> Path:
+    """The file that --checkpoint names.
+
+    Raises:
+        UserError: none was named; lists those that are there.
+    """
+    if path is None:
+        there = sorted(Path("checkpoints").rglob("*.pth"))
+        listed = ", ".join(p.as_posix() for p in there if p.name != "last.pth")
+        raise UserError(f"name one with --checkpoint PATH; there are: {listed or 'none yet'}")
+    return path

@@ -1,0 +1,55 @@
+"""Logits of a whole dataset, by a network in evaluation mode."""
+
+import copy
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, loader: Iterable, transform: nn.Module, amp: torch.dtype | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (float32, N x classes) and labels (int64, N) of every batch, on the CPU.
+
+    Where ``transform.flip`` is set, the class probabilities of each image and its mirror image are
+    averaged (VGG, Section 3.2); the logits are those of the average.
+
+    Args:
+        loader: batches of uint8 images, N x C x S x S, and labels.
+        transform: uint8 images to the model's input. Left in evaluation mode.
+        amp: the type of autocast; None: float32.
+    """
+    transform.eval()
+    device = next(model.parameters()).device
+    network = fuse_conv_bn(model)
+    logits, labels = [], []
+    for images, batch_labels in loader:
+        x = transform(images.to(device, non_blocking=True))
+        views = [x, x.flip(3)] if transform.flip else [x]
+        with torch.autocast(device.type, amp, enabled=amp is not None):
+            outputs = torch.stack([network(view) for view in views]).float()
+        # The sum of both probabilities: softmax of it is that of their mean.
+        logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
+        labels.append(batch_labels)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def fuse_conv_bn(model: nn.Module) -> nn.Module:
+    """The model for inference, each batch normalisation fused into the convolution before it.
+
+    With fixed statistics, batch-norm scales and shifts each channel, which the convolution can do
+    by itself: the same function in less time. Returns a copy; without batch-norm, the model itself.
+    """
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        model = copy.deepcopy(model)
+    model.eval()
+    for module in model.modules():
+        for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
+    return model

@@ -1,0 +1,62 @@
+"""Where a network looks: what its layers put out, and where on a photo its evidence lies."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from engine.inference import Classifier
+
+# The stages that show how a network sees, from pixels to things.
+STAGES = {
+    "vgg16": tuple(f"block{number}" for number in range(1, 6)),
+    "googlenet": ("conv1", "conv2", "inception3b", "inception4c", "inception4e", "inception5b"),
+}
+STAGES["torchvision_googlenet"] = STAGES["googlenet"]
+
+
+def activations(
+    classifier: Classifier, images: np.ndarray, names: tuple[str, ...] = ()
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The logits of a batch, and the outputs of the modules of these names.
+
+    Args:
+        images: uint8, N x C x stored_size x stored_size.
+    """
+    outputs = {}
+    hooks = [
+        classifier.model.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: outputs.update({name: output})
+        )
+        for name in names
+    ]
+    try:
+        batch = torch.tensor(images, device=classifier.device)
+        return classifier.model(classifier.transform(batch)), outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int, float]:
+    """Grad-CAM (Selvaraju et al. 2017): where in the image the evidence for its class lies.
+
+    Taken from the last stage but one whose maps are 4 x 4 or more. Every cell of every map counts
+    as much as the log odds of the class rise with it: cell by cell, not averaged over the map, as
+    further layers follow (Draelos and Carin 2020).
+
+    Args:
+        image: uint8, C x S x S.
+
+    Returns:
+        The map, 0 to 1, S x S; the index of the predicted class; its probability.
+    """
+    stages = STAGES[classifier.metadata["model"]]
+    logits, outputs = activations(classifier, image[None], stages)
+    stage = [name for name in stages[:-1] if min(outputs[name].shape[2:]) >= 4][-1]
+    maps, predicted = outputs[stage], int(logits.argmax())
+    others = torch.cat([logits[0, :predicted], logits[0, predicted + 1 :]]).logsumexp(0)
+    (gradient,) = torch.autograd.grad(logits[0, predicted] - others, maps)
+    heat = (gradient * maps).sum(1, keepdim=True).relu().detach()
+    heat = F.interpolate(heat, image.shape[1:], mode="bilinear")[0, 0]
+    probability = logits.softmax(1)[0, predicted].item()
+    return (heat / heat.max().clamp(min=1e-6)).cpu().numpy(), predicted, probability

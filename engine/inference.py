@@ -1,0 +1,187 @@
+"""From a checkpoint to a network ready to use, in one call, from any program.
+
+from engine.inference import load_classifier
+
+classifier = load_classifier("checkpoints/catsdogs_googlenet.pth")
+for predictions in classifier.predict(["cat.jpg", "dog.jpg"], top_k=2):
+    print(predictions[0].class_name, predictions[0].probability)
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import nn
+
+from data import fashionmnist, photo_folder
+from data.dataset import ImageDataset
+from data.photos import open_photo, to_channels, to_square
+from data.transforms import Augmentation, BatchTransform
+from engine import checkpoint
+from engine.device import pick_device
+from engine.errors import UserError, as_user_error
+from engine.evaluate import predict_logits
+from models import create_model
+
+BATCH_SIZE = 32  # of predict: bounds its memory, whatever the number of images
+
+
+class Prediction(NamedTuple):
+    """A class and its probability."""
+
+    class_name: str
+    probability: float
+
+
+class Classifier:
+    """A trained network with all that its checkpoint says of how to feed it.
+
+    Attributes:
+        model: the network, in evaluation mode, on the device.
+        transform: uint8 images, N x C x stored_size x stored_size, to the model's input.
+        metadata: the checkpoint's content (``engine.checkpoint.KEYS``).
+        classes: the names of the classes, in the order of the logits.
+    """
+
+    def __init__(self, model: nn.Module, metadata: dict[str, Any], device: torch.device) -> None:
+        self.model, self.metadata, self.device = model.to(device).eval(), metadata, device
+        self.classes: list[str] = metadata["classes"]
+        mean, std, flip = metadata["mean"], metadata["std"], metadata["flip"]
+        transform = BatchTransform(mean, std, metadata["image_size"], Augmentation(flip=flip))
+        self.transform = transform.to(device).eval()
+
+    def predict(
+        self, images: Iterable[str | os.PathLike | Image.Image | np.ndarray], top_k: int = 5
+    ) -> list[list[Prediction]]:
+        """The ``top_k`` most probable classes of each image, most probable first.
+
+        Args:
+            images: as ``prepare`` takes them. They are read batch by batch.
+
+        Raises:
+            UserError: a file cannot be read as an image.
+        """
+        return self.predict_prepared(map(self.prepare, images), top_k)
+
+    def predict_prepared(
+        self, arrays: Iterable[np.ndarray], top_k: int = 5
+    ) -> list[list[Prediction]]:
+        """The same for arrays that ``prepare`` returned."""
+        batches = batched(iter(arrays))
+        first = next(batches, None)
+        if first is None:
+            return []
+
+        def all_batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            yield first
+            yield from batches
+
+        logits, _ = self.logits(all_batches())
+        probabilities, indices = logits.softmax(1).topk(min(top_k, len(self.classes)))
+        return [
+            [Prediction(self.classes[i], p) for i, p in zip(chosen, values, strict=True)]
+            for chosen, values in zip(indices.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def prepare(
+        self, image: str | os.PathLike | Image.Image | np.ndarray, invert: bool = False
+    ) -> np.ndarray:
+        """What the validation images were: uint8, C x stored_size x stored_size.
+
+        Args:
+            image: a file's path, a Pillow image, or a uint8 array, H x W or H x W x 3 (RGB).
+            invert: swap dark and light, if the network was trained on light things on black.
+
+        Raises:
+            UserError: the file cannot be read as an image.
+            ValueError: the array is not uint8.
+        """
+        channels = self.metadata["channels"]
+        if isinstance(image, str | os.PathLike):
+            photo = open_photo(Path(image), channels)
+        else:
+            if isinstance(image, np.ndarray):
+                if image.dtype != np.uint8:
+                    raise ValueError(f"expected an array of uint8, got {image.dtype}")
+                image = Image.fromarray(image)
+            photo = to_channels(ImageOps.exif_transpose(image), channels)
+        if invert:
+            photo = ImageOps.invert(photo)
+        return to_square(photo, self.metadata["stored_size"], self.metadata["resize_mode"])
+
+    def logits(self, loader: Iterable) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (float32, N x classes) and labels of every batch, on the CPU.
+
+        Args:
+            loader: batches of uint8 images, N x C x stored_size x stored_size, and labels.
+        """
+        return predict_logits(self.model, loader, self.transform)
+
+
+def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier:
+    """The trained network of a checkpoint, ready to use.
+
+    Args:
+        device: "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
+
+    Raises:
+        UserError: the file is no usable checkpoint, or there is no such device.
+    """
+    chosen = pick_device(device)
+    saved = checkpoint.load(path)
+    with as_user_error(ValueError, TypeError, prefix=f"{path}: "):
+        model = create_model(saved["model"], **saved["model_args"])
+    checkpoint.load_weights(model, saved, path)
+    # Channels last is the layout in which oneDNN (CPU) and cuDNN (GPU) convolve fastest.
+    return Classifier(model.to(memory_format=torch.channels_last), saved, chosen)
+
+
+def open_split(
+    metadata: dict[str, Any], split: str, data_dir: Path | None = None, sample: bool = False
+) -> ImageDataset:
+    """The "train", "val" or "test" images of the data that a checkpoint was trained on.
+
+    Args:
+        data_dir: where they are, if not in the usual place.
+        sample: FashionMNIST's bundled sample.
+
+    Raises:
+        UserError: they are not there, or have other classes.
+    """
+    if metadata["dataset"] == "fashionmnist":
+        folder = fashionmnist.find(data_dir, sample)
+        if split == "test":
+            return fashionmnist.load_test(folder, sample)
+        return fashionmnist.load_train_val(folder, sample)[("train", "val").index(split)]
+    if sample:
+        raise UserError("--sample: the checkpoint was not trained on FashionMNIST")
+    folder = data_folder(metadata, data_dir)
+    images = photo_folder.load_split(folder, split, metadata["stored_size"])
+    if list(images.classes) != metadata["classes"]:
+        raise UserError(
+            f"{folder}: has the classes {', '.join(images.classes)}, and the checkpoint knows "
+            f"{', '.join(metadata['classes'])}"
+        )
+    return images
+
+
+def data_folder(metadata: dict[str, Any], data_dir: Path | None = None) -> Path | None:
+    """The folder of the photos that a checkpoint was trained on; None for FashionMNIST.
+
+    Args:
+        data_dir: where it is, if not where it was.
+    """
+    if metadata["dataset"] == "fashionmnist":
+        return None
+    return data_dir or Path(metadata["config"].get("data_dir", "data/catsdogs"))
+
+
+def batched(arrays: Iterator[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of BATCH_SIZE arrays, or less at the end, with labels that mean nothing."""
+    while batch := list(islice(arrays, BATCH_SIZE)):
+        yield torch.from_numpy(np.stack(batch)), torch.zeros(len(batch), dtype=torch.int64)

@@ -1,0 +1,61 @@
+"""The optimizer and the learning rate's schedule, by the names that the command line uses."""
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULERS = ("onecycle", "cosine", "step", "constant")
+
+
+def build_optimizer(
+    model: nn.Module, name: str, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (AdamW), or SGD with the papers' momentum of 0.9.
+
+    Only kernels and matrices decay; biases and batch-norm's vectors do not.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if name == "adam":
+        return torch.optim.AdamW(groups, lr, fused=True)
+    optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
+    # Fused SGD allocates momentum uninitialised, and leaves it so if float16 skips the first step.
+    for p in trained:
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, name: str, lr: float, total_steps: int, warmup_steps: int
+) -> lr_scheduler.LRScheduler:
+    """A schedule over the whole run, to be stepped after each step of the optimizer.
+
+    Args:
+        lr: the highest learning rate, reached at the end of the warm-up.
+        total_steps: steps of the optimizer in the whole run.
+        warmup_steps: steps in which the rate rises, at most half of the total.
+    """
+    total = max(3, total_steps)  # OneCycleLR takes no fewer
+    warmup = min(warmup_steps, total // 2)
+    if name == "onecycle":
+        # From lr / 25 up to lr, then down to almost nothing. Adam's momentum moves against it,
+        # SGD's stays at the papers' 0.9.
+        pct_start, cycle_momentum = max(warmup, 2) / total, "betas" in optimizer.defaults
+        return lr_scheduler.OneCycleLR(
+            optimizer, lr, total, pct_start=pct_start, cycle_momentum=cycle_momentum
+        )
+    rest = total - warmup
+    if name == "cosine":
+        main = lr_scheduler.CosineAnnealingLR(optimizer, rest)
+    elif name == "step":  # divide by ten after a half, and again after three quarters
+        main = lr_scheduler.MultiStepLR(optimizer, [rest // 2, 3 * rest // 4])
+    else:
+        main = lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    if not warmup:
+        return main
+    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, main], [warmup])

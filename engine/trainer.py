@@ -1,0 +1,293 @@
+"""The training loop. What happens in an epoch is ``Trainer.train_epoch``, on one screen."""
+
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
+from engine.ema import ModelEMA
+from engine.errors import Interrupted, UserError, as_user_error
+from engine.evaluate import predict_logits
+from engine.run_folder import RunFolder
+from engine.signals import StopSignal
+
+LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
+SAVE_EVERY = 600  # seconds, at least, between two saves of last.pth within an epoch
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train, beside what is trained and by which optimizer.
+
+    Attributes:
+        epochs: passes over the training set, in all.
+        accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        ema_decay: of the moving average of the weights, which is then what is validated and kept
+            as best; 0 for none.
+        amp: the type of autocast in augmentation and forward pass, bfloat16 or float16;
+            None: float32 throughout.
+        seed: the random draws of a step are a function of seed, step and rank, so that a resumed
+            run draws what the uninterrupted one would have, with no generator state to keep.
+    """
+
+    epochs: int
+    accumulate_steps: int = 1
+    ema_decay: float = 0.0
+    amp: torch.dtype | None = None
+    seed: int = 0
+
+
+class Trainer:
+    """A model, what trains it, and how far it has come.
+
+    Args:
+        model: the network, on its device.
+        criterion: ``(outputs, labels) -> (loss, logits)``; the loop looks at outputs no further.
+        transform: uint8 images and a generator to the model's input; augments in training mode.
+        optimizer, scheduler: the scheduler steps after each step of the optimizer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: nn.Module,
+        transform: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        settings: TrainSettings,
+    ) -> None:
+        self.model, self.criterion = model, criterion
+        self.optimizer, self.scheduler, self.settings = optimizer, scheduler, settings
+        self.device = next(model.parameters()).device
+        self.transform = transform.to(self.device)
+        self.network = DistributedDataParallel(model) if world_size() > 1 else model
+        self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
+        # In float16 small gradients would become 0, so the scaler multiplies the loss and divides
+        # the gradients. For other types it does nothing.
+        is_float16 = settings.amp == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_float16)
+        self.generator = torch.Generator(self.device)
+        # Look after a step of the optimizer, where a run can be saved.
+        self.look_every = -(-LOOK_EVERY // settings.accumulate_steps) * settings.accumulate_steps
+
+        self.epoch = 0  # epochs done
+        self.step = 0  # batches done of the present epoch
+        # Summed loss, correct answers and images of the present epoch, in this process and in all.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.all_totals = self.totals.tolist()
+        self.seconds = 0.0  # spent training in the present epoch
+        self.history: list[dict[str, float]] = []  # the rows of log.csv
+        self.best: dict[str, float] = {}  # the row of the best epoch
+
+    def fit(self, train_loader: DataLoader, val_loader: DataLoader, run: RunFolder) -> None:
+        """Train to the last epoch, from wherever the state stands.
+
+        Raises:
+            UserError: the loss is not finite, float16 cannot hold the gradients, or the batches
+                are too small for batch-norm. best.pth and last.pth stay as they were.
+            Interrupted: by Ctrl-C or SIGTERM. last.pth has been written.
+        """
+        epochs = self.settings.epochs
+        check_batch_size(self.model, train_loader.sampler.batch_size // world_size())
+        run.begin(self, train_loader.sampler.steps // self.settings.accumulate_steps)
+        with StopSignal() as stop:
+            while self.epoch < epochs:
+                train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
+                val_loss, val_accuracy = self.validate(val_loader)
+                row = {
+                    "epoch": self.epoch + 1,
+                    "train_loss": train_loss,
+                    "train_accuracy": train_accuracy,
+                    "val_loss": val_loss,
+                    "val_accuracy": val_accuracy,
+                    "lr": self.scheduler.get_last_lr()[0],
+                    "seconds": self.seconds,
+                    "images_per_second": images / self.seconds,
+                }
+                self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+                self.totals.zero_()
+                self.all_totals = self.totals.tolist()
+                self.history.append(row)
+                if not self.best or val_accuracy > self.best["val_accuracy"]:
+                    self.best = row
+                    run.save_best(self)
+                run.save_last(self)
+                run.log(self)
+                if stop.asked() and self.epoch < epochs:
+                    raise Interrupted(run.folder / "last.pth")
+
+    def train_epoch(
+        self, loader: DataLoader, run: RunFolder, stop: StopSignal
+    ) -> tuple[float, float, int]:
+        """One pass over the training set, or over what is left of it after ``self.step`` batches.
+
+        Returns mean loss, accuracy and number of the images seen.
+        """
+        accumulate_steps, amp = self.settings.accumulate_steps, self.settings.amp
+        batches = loader.sampler
+        batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
+        set_train_mode(self.network)
+        self.transform.train()
+        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        with self.progress_bar(steps) as bar:
+            for images, labels in loader:
+                self.seed_draws(self.epoch * steps + self.step)
+                images = images.to(self.device, non_blocking=True)
+                labels = labels.to(self.device, non_blocking=True)
+                is_update = (self.step + 1) % accumulate_steps == 0
+
+                with self.gradients_exchanged(is_update):
+                    with torch.autocast(self.device.type, amp, enabled=amp is not None):
+                        outputs = self.network(self.transform(images, self.generator))
+                        loss, logits = self.criterion(outputs, labels)
+                    self.scaler.scale(loss / accumulate_steps).backward()
+                if is_update:
+                    self.scaler.step(self.optimizer)
+                    self.scaler.update()
+                    self.optimizer.zero_grad()
+                    self.scheduler.step()
+                    if self.ema:
+                        self.ema.update()
+
+                self.totals[0] += loss.detach() * len(labels)
+                self.totals[1] += (logits.argmax(1) == labels).sum()
+                self.totals[2] += len(labels)
+                self.step += 1
+                self.seconds = time.perf_counter() - started
+                bar.update()
+                is_look = self.step % self.look_every == 0
+                if is_look:
+                    mean_loss, accuracy, _ = self.read_totals()
+                    shown = {"loss": f"{mean_loss:.3f}", "accuracy": f"{accuracy:.1%}"}
+                    bar.set_postfix(shown, refresh=False)
+                    if time.perf_counter() - saved > SAVE_EVERY:
+                        run.save_last(self)
+                        saved = time.perf_counter()
+                # Several processes have to agree to stop, which costs time: ask where they wait.
+                can_stop = is_look or (is_update and world_size() == 1)
+                if can_stop and self.step < steps and stop.asked():
+                    self.read_totals()  # which refuses a loss that is not finite
+                    run.save_last(self)
+                    raise Interrupted(run.folder / "last.pth")
+        return self.read_totals()
+
+    def progress_bar(self, steps: int) -> tqdm:
+        """tqdm's bar over the batches of the present epoch, in the main process alone."""
+        title = f"epoch {self.epoch + 1}/{self.settings.epochs}"
+        options = {"unit": "batch", "leave": False, "disable": not is_main()}
+        return tqdm(total=steps, initial=self.step, desc=title, **options)
+
+    def gradients_exchanged(self, is_update: bool) -> AbstractContextManager:
+        """Exchange gradients once for each step of the optimizer, not for each batch."""
+        alone = self.network is self.model
+        return nullcontext() if alone or is_update else self.network.no_sync()
+
+    def seed_draws(self, step: int) -> None:
+        """Make dropout and augmentation of this step a function of seed, step and rank alone."""
+        number = (self.settings.seed * 2**31 + step) * world_size() + rank()
+        torch.manual_seed(2 * number % 2**63)  # dropout
+        self.generator.manual_seed((2 * number + 1) % 2**63)  # augmentation: another stream
+
+    def read_totals(self) -> tuple[float, float, int]:
+        """Mean loss, accuracy and number of images so far in this epoch, over all processes.
+
+        Raises:
+            UserError: the loss is not finite, or float16 cannot hold the gradients.
+        """
+        self.all_totals = all_reduce_sum(self.totals).tolist()
+        loss, correct, images = self.all_totals
+        self.check_finite(loss)
+        if self.scaler.get_scale() < 1:  # halved again and again: no step was taken for long
+            raise UserError("float16 is too narrow for the gradients: start again with --no-amp")
+        return loss / images, correct / images, int(images)
+
+    def check_finite(self, loss: float) -> None:
+        """Raise a UserError with advice if the loss is infinite or not a number."""
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} in epoch {self.epoch + 1}, batch {self.step}: start again "
+                "with a lower --lr, more --warmup-epochs, --batch-norm or --no-amp (what was saved "
+                "before is untouched)"
+            )
+
+    def validate(self, loader: DataLoader) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy of ``eval_model`` over all processes."""
+        broadcast_buffers(self.eval_model)  # batch statistics differ: take the main process's
+        logits, labels = predict_logits(self.eval_model, loader, self.transform, self.settings.amp)
+        loss = F.cross_entropy(logits, labels, reduction="sum").item()
+        correct = (logits.argmax(1) == labels).sum().item()
+        sums = torch.tensor([loss, correct, len(labels)], dtype=torch.float64, device=self.device)
+        loss, correct, images = all_reduce_sum(sums).tolist()
+        self.check_finite(loss)
+        return loss / images, correct / images
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """What is validated and kept as best: the averaged weights where there are any."""
+        return self.ema.module if self.ema else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that makes the rest of the run what it would have been without a break."""
+        return {
+            "state_dict": self.model.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "ema_updates": self.ema.updates if self.ema else 0,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),  # empty unless in float16
+            "step": self.step,  # with "epoch", the place in all random draws and in the data
+            "totals": self.all_totals,
+            "seconds": self.seconds,
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
+        """Take up the run whose ``state_dict`` was saved in the file of that name.
+
+        Raises:
+            UserError: the state is that of another network or optimizer.
+        """
+        kinds = (KeyError, RuntimeError, TypeError, ValueError)
+        with as_user_error(*kinds, prefix=f"--resume {path}: the state does not fit: "):
+            self.model.load_state_dict(state["state_dict"])
+            if self.ema:
+                self.ema.module.load_state_dict(state["ema"])
+                self.ema.updates = state["ema_updates"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            self.epoch, self.step = state["epoch"], state["step"]
+            self.all_totals, self.seconds = state["totals"], state["seconds"]
+            self.history, self.best = state["history"], state["best"]
+            if is_main():  # from here on, one process holds what all had counted
+                self.totals.copy_(torch.tensor(self.all_totals, dtype=torch.float64))
+
+
+def check_batch_size(model: nn.Module, images: int) -> None:
+    """Raise a UserError if batch-norm would see fewer than two images of a batch."""
+    if images < 2 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        raise UserError(
+            "batch normalisation needs at least 2 images a batch in each process: "
+            "raise --batch-size (or --limit), or use --no-batch-norm"
+        )
+
+
+def set_train_mode(network: nn.Module) -> None:
+    """Training mode, except for frozen modules, whose batch-norm statistics stay frozen too."""
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()

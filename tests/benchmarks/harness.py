@@ -1,0 +1,107 @@
+"""Measuring: tasks in turns, processes and their memory, and the machine's peak."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[2]
+PYTHON = sys.executable
+
+
+class Process(NamedTuple):
+    """A finished command: what it printed, its seconds, its peak memory in MB."""
+
+    output: str
+    seconds: float
+    megabytes: float
+
+
+def run(*command: object, environment: dict[str, str] | None = None) -> Process:
+    """Run a command in the repository's folder and measure it and the processes it starts.
+
+    Raises:
+        RuntimeError: it failed; the message is what it wrote to standard error.
+    """
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        command = list(map(str, command))
+        started = time.perf_counter()
+        # On the CPU, like the baselines, even where there is a GPU.
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", **(environment or {})}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment)
+        samples = [0]
+        sampler = threading.Thread(target=sample_memory, args=(process, samples))
+        sampler.start()
+        process.wait()
+        seconds = time.perf_counter() - started
+        sampler.join()
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {errors.read()}")
+        return Process(output.read(), seconds, max(samples) / 1e6)
+
+
+def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
+    """Keep noting how many bytes the process and those it started hold (Linux).
+
+    Pages of files, which the system can drop and read again, do not count. Counting takes longer
+    the more memory there is, so sleep fifty times as long: the speed must not suffer.
+    """
+    while process.returncode is None:
+        started = time.perf_counter()
+        samples.append(memory_of(process.pid))
+        time.sleep(max(0.05, 50 * (time.perf_counter() - started)))
+
+
+def memory_of(pid: int) -> int:
+    """The bytes that a process and its children hold; shared memory counts once."""
+    total = 0
+    with suppress(OSError):  # it has just ended
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Pss_Anon", "Pss_Shmem")):
+                total += 1024 * int(line.split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        total += sum(memory_of(int(child)) for child in children)
+    return total
+
+
+def round_robin(tasks: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, list]:
+    """Run each task in turn, ``rounds`` times; collect what it returns, or else its seconds."""
+    results: dict[str, list] = {name: [] for name in tasks}
+    with tqdm(total=rounds * len(tasks), desc=title, leave=False) as bar:
+        for _ in range(rounds):
+            for name, task in tasks.items():
+                started = time.perf_counter()
+                result = task()
+                seconds = time.perf_counter() - started
+                results[name].append(seconds if result is None else result)
+                bar.update()
+    return results
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, lowest and highest, as columns of a table."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """Operations a second in the product of two 2048 x 2048 matrices, best of ten."""
+    size = 2048
+    a, b = torch.randn(2, size, size).to(dtype)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best

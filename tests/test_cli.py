@@ -1,0 +1,78 @@
+"""The command line that scripts share: errors, the recipe's defaults, argument types."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+import train_fashionmnist
+from engine import cli
+
+
+@pytest.mark.parametrize("empty", [torch.empty, np.empty])
+def test_out_of_memory_says_what_to_do(empty, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: empty(2**56))
+    assert stop.value.code == 2
+    assert "lower --batch-size" in capsys.readouterr().err
+
+
+def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
+    # From elsewhere, where checkpoints/ is this one's.
+    home = trained.parent.parent / "home"
+    (home / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (home / "checkpoints" / "small.pth").write_bytes(trained.read_bytes())
+    for name, arguments in (("test.py", []), ("predict.py", ["photo.jpg"])):
+        done = script(name, *arguments, code=2, cwd=home)
+        assert "checkpoints/small.pth" in done.stderr
+
+
+def parse(monkeypatch, *arguments):
+    """The options of train_fashionmnist.py, with the recipe's defaults."""
+    monkeypatch.setattr("sys.argv", ["train_fashionmnist.py", *arguments])
+    parser = cli.training_parser("", list(train_fashionmnist.RECIPES))
+    parser.add_argument("--sample", action="store_true")
+    return cli.parse_training(parser, train_fashionmnist.recipe, "fashionmnist")[0]
+
+
+def test_defaults_follow_from_what_was_given(monkeypatch):
+    recipes = train_fashionmnist.RECIPES
+    assert parse(monkeypatch).image_size == recipes["googlenet"]["image_size"]
+    assert parse(monkeypatch, "--model", "vgg16").image_size == recipes["vgg16"]["image_size"]
+    assert parse(monkeypatch, "--sample").epochs == train_fashionmnist.SAMPLE["epochs"]
+    plain = parse(monkeypatch, "--no-batch-norm", "--model=vgg16")
+    assert plain.lr == train_fashionmnist.PLAIN["vgg16"]["lr"]
+    sgd = parse(monkeypatch, "--optimizer", "sgd", "--no-batch-norm", "--lr", "0.5")
+    assert (sgd.weight_decay, sgd.lr) == (train_fashionmnist.SGD["weight_decay"], 0.5)
+    dry = parse(monkeypatch, "--dry-run", "-b", "8", "--accumulate-steps", "3")
+    assert (dry.epochs, dry.limit) == (1, 24)
+
+
+@pytest.mark.parametrize(("model", "size"), [("vgg16", 32), ("googlenet", 64)])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys, model, size, option):
+    with pytest.raises(SystemExit) as stop:
+        parse(monkeypatch, option, "--model", model)
+    assert stop.value.code == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"pixels a side that the network sees (default: {size})" in help_text
+    for group in ("model:", "data:", "optimisation:", "run:"):
+        assert group in help_text
+
+
+@pytest.mark.parametrize(
+    ("convert", "good", "bad"),
+    [
+        (cli.positive(int), {"1": 1}, ["0", "-1", "1.5", "x"]),
+        (cli.positive(float), {"1e-9": 1e-9}, ["0", "inf", "nan", "-1"]),
+        (cli.not_negative(int), {"0": 0}, ["-1"]),
+        (cli.fraction, {"0": 0.0, "0.999": 0.999}, ["1", "-0.1", "nan"]),
+        (cli.seed, {"0": 0, "2147483647": 2**31 - 1}, ["-1", "2147483648"]),
+    ],
+)
+def test_types_of_numbers(convert, good, bad):
+    assert {text: convert(text) for text in good} == good
+    for text in bad:
+        with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+            convert(text)

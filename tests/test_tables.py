@@ -1,0 +1,94 @@
+"""The tables of README.md and docs/: up to date, and what the papers print against the code."""
+
+import json
+
+import pytest
+
+from docs import paper_tables, tables
+from docs.networks import convolutions, on_meta, rows_of
+from models import googlenet
+from models.googlenet import GoogLeNet
+
+
+def test_pages_are_up_to_date():
+    stale = [page.name for page in tables.stale()]
+    assert not stale, "`python -m docs.tables` writes what is stale"
+
+
+def test_every_table_stands_in_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in tables.pages())
+    assert {one or other for one, other in tables.START.findall(text)} == set(tables.TABLES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("<!-- table: {} -->", "<!-- end -->"), ("[//]: # (table: {})\n", "\n[//]: # (end)")],
+)
+def test_refresh_writes_what_is_marked_and_nothing_else(before, after):
+    before = before.format("stacks")
+    page = f"text\n\n{before}\n| old |\n|---|\n{after}\n\n| by hand |\n|---|\n"
+    expected = page.replace("| old |\n|---|\n", tables.markdown("stacks"))
+    assert tables.refresh(page) == expected
+    assert tables.refresh(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("<!-- table: nothing -->\n<!-- end -->\n", "nothing makes a table called nothing"),
+        ("<!-- table: stacks -->\n| a |\n", "no end"),
+        ("<!-- table: stacks -->\n| a |\nprose\n<!-- end -->\n", "more than a table"),
+    ],
+)
+def test_wrong_marks_are_said(page, words):
+    with pytest.raises(ValueError, match=words):
+        tables.refresh(page)
+
+
+def test_check_names_stale_pages_and_writes_nothing(run, tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text("<!-- table: stacks -->\n<!-- end -->\n")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        run(tables, "--check")
+    assert stop.value.code == 1
+    assert page.read_text() == "<!-- table: stacks -->\n<!-- end -->\n"
+    assert run(tables).out.endswith("README.md: written\n")
+    assert "three 3x3" in page.read_text()
+    assert run(tables, "--check").out == ""
+
+
+def test_parameters_counted_by_hand_are_the_codes():
+    for name, by_hand, parameters, *_ in paper_tables.table_of_vgg16()[1:]:
+        assert eval(by_hand.replace("x", "*")) == int(parameters.replace(",", "")), name
+
+
+def test_widths_outputs_and_ops_of_googlenets_table_1():
+    """All as printed but for the ops of two rows, whose own widths give others."""
+    model = on_meta(GoogLeNet, aux_heads=False)
+    rows, names = rows_of(GoogLeNet, aux_heads=False), googlenet.table_rows(model)
+    for printed, row, (_, modules) in zip(paper_tables.GOOGLENET_TABLE_1, rows, names, strict=True):
+        name, widths, output, ops = printed
+        assert name == row.name
+        *space, channels = map(int, output.split("x"))  # the paper's order
+        assert (channels, *space) == (*row.shape, 1, 1)[:3], name
+        if widths:
+            convs = convolutions(model.get_submodule(modules[0]))
+            assert widths == ", ".join(str(conv.out_channels) for conv in convs), name
+        difference = abs(int(ops.strip("M") or 0) - row.macs / 1e6)
+        assert difference > 2 if name in paper_tables.WRONG_OPS else difference < 1, name
+
+
+def test_papers_are_those_of_the_code(root):
+    page = (root / "docs" / "papers.md").read_text(encoding="utf-8")
+    for file, number in (("vgg16", "1409.1556"), ("googlenet", "1409.4842")):
+        assert f"https://arxiv.org/abs/{number}" in page
+        assert number in (root / "models" / f"{file}.py").read_text(encoding="utf-8")
+
+
+def test_slides_have_the_results(root):
+    slides = (root / "docs" / "slides.md").read_text(encoding="utf-8")
+    for path in (root / "docs" / "results").glob("*_test.json"):
+        test = json.loads(path.read_text(encoding="utf-8"))
+        assert f"{100 * test['accuracy']:.2f} % of {test['images']:,}" in slides

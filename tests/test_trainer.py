@@ -1,0 +1,147 @@
+"""The training loop: resuming bit for bit, float16, a loss that is not finite, accumulation."""
+
+import os
+import signal
+from functools import partialmethod
+
+import pandas as pd
+import pytest
+import torch
+
+from engine import checkpoint, cli
+from engine.errors import Interrupted, UserError
+from engine.trainer import Trainer
+from models.googlenet import AuxiliaryLoss
+from tests.conftest import SMALL, same
+
+
+def interrupt_at(monkeypatch, step: int) -> None:
+    """As Ctrl-C in the batch with that number of the whole run."""
+    seed_draws = Trainer.seed_draws
+
+    def press_ctrl_c(trainer, number):
+        if number == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        seed_draws(trainer, number)
+
+    monkeypatch.setattr(Trainer, "seed_draws", press_ctrl_c)
+
+
+@pytest.fixture
+def interrupted(train, monkeypatch):
+    """The folders of a whole run, and of one like it stopped by Ctrl-C."""
+
+    def run(*arguments, step):
+        whole = train(*SMALL, *arguments, folder="whole")
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(Interrupted):
+                train(*SMALL, *arguments, folder="stopped")
+        return whole, whole.parent / "stopped"
+
+    return run
+
+
+@pytest.mark.parametrize("step", [2, 4, 7])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--optimizer", "sgd", "--scheduler", "cosine", "--lr", "0.01")]
+)
+def test_resume_is_bit_for_bit(train, interrupted, step, arguments):
+    """Stopped within the first epoch, after its last batch, and within the second."""
+    whole, stopped = interrupted(*arguments, step=step)
+    train("--resume", stopped / "last.pth")
+    for name in ("best.pth", "last.pth"):
+        assert same(checkpoint.load(whole / name), checkpoint.load(stopped / name))
+    logs = [
+        pd.read_csv(folder / "log.csv").drop(columns=["seconds", "images_per_second"])
+        for folder in (whole, stopped)
+    ]
+    pd.testing.assert_frame_equal(*logs)
+
+
+def test_resume_would_notice_a_missing_piece(train, interrupted):
+    """Each part of last.pth matters: without it the run ends elsewhere."""
+    whole, stopped = interrupted(step=7)
+    expected = checkpoint.load(whole / "last.pth")
+    path = stopped / "last.pth"
+    good = checkpoint.load(path)
+    without = {
+        "state_dict": {k: torch.zeros_like(v) for k, v in good["state_dict"].items()},
+        "ema": good["state_dict"],
+        "ema_updates": 0,
+        "optimizer": good["optimizer"] | {"state": {}},
+        "scheduler": good["scheduler"] | {"last_epoch": 0},
+        "step": 4,
+        "totals": [0.0, 0.0, 0.0],
+        "history": [],
+        "best": good["best"] | {"val_accuracy": 1.1},
+    }
+    apart = {"format", "seconds", "scaler"}  # the last is empty here, and has a test of its own
+    assert set(without) | set(checkpoint.KEYS) | apart == set(good)
+    outcome = ("state_dict", "ema", "history", "best")  # not the counters that were changed
+    for part, lost in without.items():
+        checkpoint.save(good | {part: lost}, path)
+        train("--resume", path)
+        ends = [{key: end[key] for key in outcome} for end in (expected, checkpoint.load(path))]
+        assert not same(*ends), part
+    checkpoint.save(good, path)
+    train("--resume", path)
+    assert same(expected, checkpoint.load(path))
+
+
+def test_float16_scales_the_loss_and_resumes(train, interrupted, monkeypatch):
+    """As on a graphics card without bfloat16: the gradients' scale is part of the run, too."""
+    monkeypatch.setattr(cli, "amp_dtype", lambda device: torch.float16)
+    # A scale that overflows at once: the first steps are left out, and the scale is halved.
+    start = torch.amp.GradScaler.__init__
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", partialmethod(start, init_scale=2.0**24))
+    whole, stopped = interrupted("--amp", step=7)
+    for folder, steps in ((whole, 10), (stopped, 8)):
+        saved = checkpoint.load(folder / "last.pth")
+        scale = saved["scaler"]["scale"]
+        skipped = steps - max(s["step"].item() for s in saved["optimizer"]["state"].values())
+        assert skipped > 0 and scale == 2.0 ** (24 - skipped)
+    train("--resume", stopped / "last.pth")
+    assert same(checkpoint.load(whole / "last.pth"), checkpoint.load(stopped / "last.pth"))
+
+
+def test_resume_refuses_another_run_and_other_files(train, interrupted):
+    whole, stopped = interrupted(step=7)
+    with pytest.raises(UserError, match=r"--lr 0\.5 does not fit"):
+        train("--resume", stopped / "last.pth", "--lr", "0.5")
+    with pytest.raises(UserError, match=r"takes the last\.pth"):
+        train("--resume", whole / "best.pth")
+    with pytest.raises(UserError, match="No such file"):
+        train("--resume", stopped / "missing.pth")
+    before = (whole / "log.csv").read_bytes()
+    train("--resume", whole / "last.pth")  # nothing is left to do
+    assert (whole / "log.csv").read_bytes() == before
+
+
+def test_loss_that_is_not_finite_stops_the_run(train, tmp_path, monkeypatch):
+    forward = AuxiliaryLoss.forward
+    calls = []
+
+    def explode(loss, outputs, labels):
+        calls.append(1)
+        value, logits = forward(loss, outputs, labels)
+        return (value * float("nan") if len(calls) > 7 else value), logits
+
+    monkeypatch.setattr(AuxiliaryLoss, "forward", explode)
+    with pytest.raises(UserError, match="lower --lr"):
+        train(*SMALL)
+    for name in ("best.pth", "last.pth"):  # those of the first epoch
+        saved = checkpoint.load(tmp_path / "run" / name)
+        assert saved["epoch"] == 1
+        assert all(torch.isfinite(tensor).all() for tensor in saved["state_dict"].values())
+
+
+def test_accumulated_batches_equal_a_large_one(train):
+    """Two batches of 16 step as one of 32 does, at a rate that does not magnify rounding."""
+    base = ("--no-augment", "--dropout", "0", "--no-batch-norm", "--no-amp", "--optimizer", "sgd")
+    base += ("--lr", "0.002")
+    one = checkpoint.load(train(*SMALL, *base, folder="one") / "last.pth")
+    half = (*SMALL, "-b", "16", "--accumulate-steps", "2")
+    two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
+    for name, tensor in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
