@@ -3,13 +3,15 @@
     python compute_mean_std.py data/catsdogs                # writes data/catsdogs/mean_std.json
     python compute_mean_std.py --dataset fashionmnist
 
-Pixels are bytes, so it suffices to count how often each of the 256 values occurs in each channel:
-one pass over the photos, in integers, and no rounding before the last step. Validation and test
-images are left out: nothing about them may influence training.
+Each photo counts the same, whatever its size, since the network sees all of them at one size: the
+mean is that of the photos' means, and the deviation is that of a pixel drawn at random from a photo
+drawn at random. Pixels are bytes, so it suffices to count how often each of the 256 values occurs
+in each channel of a photo: one pass, in integers for each photo, and no rounding before its pixels
+are divided by their number. Validation and test images are left out: nothing about them may
+influence training.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +19,36 @@ import numpy as np
 from data import fashionmnist, photo_folder
 from data.parallel import map_threads
 from engine import cli
-from engine.errors import UserError
+from engine.errors import UserError, quote
 
 
 def main() -> None:
     args = parse_args()
-    if args.dataset:
+    if args.dataset:  # its images have one size
         train, _ = fashionmnist.load_train_val(fashionmnist.find())
         counts, images = np.bincount(train.images.ravel(), minlength=256)[None], len(train)
     else:
         counts, images = count_values(args.folder)
     mean, std = mean_and_std(counts)
-    pixels = int(counts[0].sum())
+    constant = (counts > 0).sum(1) == 1  # where rounding may leave a little of a deviation
+    if constant.all():
+        raise UserError(f"{args.folder}: all training photos are of one colour")
+    if constant.any():
+        names = ", ".join(np.array(["red", "green", "blue"])[constant])
+        print(f"{names}: the same in all training photos; 1 instead of a deviation of 0")
+        std[constant] = 1
 
-    print(f"{images:,} training images, {pixels:,} pixels")
+    print(f"{images:,} training images, each of which counts the same")
     print("mean", *(f"{value:.6f}" for value in mean))
     print("std ", *(f"{value:.6f}" for value in std))
     if args.folder:
-        if not std.all():
-            raise UserError(f"{args.folder}: all training photos are of one colour")
-        path = photo_folder.write_mean_std(args.folder, mean, std, images, pixels)
+        path = photo_folder.write_mean_std(args.folder, mean, std, images)
         print(f"{path}: train_catsdogs.py takes them from here")
-        print(f"Next:\n  python train_catsdogs.py --data-dir {shlex.quote(str(args.folder))}")
+        print(f"Next:\n  python train_catsdogs.py --data-dir {quote(args.folder)}")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     add = parser.add_argument
     add("folder", nargs="?", type=Path, help="what split_dataset.py wrote")
     add("--dataset", choices=["fashionmnist"], help="instead of a folder")
@@ -53,21 +59,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def count_values(folder: Path) -> tuple[np.ndarray, int]:
-    """Count how often each value occurs in each channel of the training photos.
+    """Count which share of a photo's pixels has each value in each channel; sum over all photos.
 
-    Returns the counts, 3 x 256, and the number of photos.
+    Returns the sums, 3 x 256, and the number of training photos.
 
     Raises:
-        UserError: the folder does not match its manifest.
+        UserError: the folder does not match its manifest, or has no training photos.
     """
     manifest = photo_folder.read_manifest(folder)
-    rows = manifest[manifest["split"] == "train"]
+    rows = photo_folder.rows_of(manifest, "train", folder)
 
     def histogram(row: tuple[str, str]) -> np.ndarray:
-        return np.array(photo_folder.read_listed(folder, *row).histogram(), np.int64)
+        photo = photo_folder.read_listed(folder, *row)
+        return np.array(photo.histogram(), np.int64) / (photo.width * photo.height)
 
     listed = list(zip(rows["file"], rows["sha256"], strict=True))
-    counts = np.zeros(3 * 256, np.int64)
+    counts = np.zeros(3 * 256)
     for photo in map_threads(histogram, listed, "counting"):
         counts += photo
     return counts.reshape(3, 256), len(rows)
@@ -77,7 +84,7 @@ def mean_and_std(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, for pixels between 0 and 1.
 
     Args:
-        counts: channels x 256, how often each value occurs.
+        counts: channels x 256, how often each value occurs, in pixels or in shares of them.
     """
     values, pixels = np.arange(256) / 255, counts.sum(1)  # pixels in each channel
     mean = counts @ values / pixels

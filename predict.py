@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from data.photos import open_photo, photos_at
+from data.parallel import map_threads
+from data.photos import SUFFIXES, NotAPhoto, open_photo, photos_at
 from engine import cli
 from engine.errors import UserError
 from engine.inference import Classifier, Prediction, load_classifier
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     cli.add_checkpoint_options(parser)
     add = parser.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files, or folders of them")
@@ -36,7 +36,7 @@ def main() -> None:
     rows = classifier.predict_prepared(photos, args.top_k)
 
     if args.json:
-        print(json.dumps(as_json(photos, rows), indent=2, ensure_ascii=False))
+        print(json.dumps(as_json(photos, rows), indent=2))
     else:
         print_table(photos.files, rows)
     if args.save_figure and rows:
@@ -45,6 +45,12 @@ def main() -> None:
         channels = classifier.metadata["channels"]
         pictures = [thumbnail(file, channels) for file in photos.files[:32]]
         draw_predictions(pictures, rows[:32], args.save_figure)
+    if photos.passed_over:
+        names = ", ".join(map(str, photos.passed_over[:5]))
+        more = ", …" if len(photos.passed_over) > 5 else ""
+        count = len(photos.passed_over)
+        what = "1 file that is not a photo" if count == 1 else f"{count} files that are not photos"
+        print(f"predict.py: passed over {what}: {names}{more}", file=sys.stderr)
     for _, message in photos.problems:
         print(f"predict.py: error: {message}", file=sys.stderr)
     if photos.problems:
@@ -52,34 +58,48 @@ def main() -> None:
 
 
 class Photos:
-    """The photos at some paths, prepared one by one; those that cannot be read are left out.
+    """The photos at some paths, prepared in parallel and in order; those that fail are left out.
 
     Attributes:
         files: those that were read so far.
-        problems: (path, message) of those that could not be.
+        passed_over: files in folders that are no photos, by their content and by their name.
+        problems: (path, message) of photos that could not be read.
     """
 
     def __init__(self, classifier: Classifier, paths: list[Path], invert: bool) -> None:
         self.classifier, self.invert = classifier, invert
-        self.found: list[Path] = []
+        self.found: list[tuple[Path, Path]] = []  # a file, and the path that led to it
         self.files: list[Path] = []
+        self.passed_over: list[Path] = []
         self.problems: list[tuple[Path, str]] = []
         for path in paths:
             try:
-                self.found += photos_at(path)
+                self.found += [(file, path) for file in photos_at(path)]
             except UserError as error:
                 self.problems.append((path, str(error)))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        few = len(self.found) < 20
-        for file in tqdm(self.found, desc="photos", unit="photo", leave=False, disable=few):
-            try:
-                array = self.classifier.prepare(file, self.invert)
-            except UserError as error:
-                self.problems.append((file, str(error)))
+        barren = {path for _, path in self.found}
+        arrays = map_threads(self.prepare, [file for file, _ in self.found], "photos")
+        for (file, path), result in zip(self.found, arrays, strict=True):
+            named = file == path or file.suffix.lower() in SUFFIXES
+            if isinstance(result, NotAPhoto) and not named:
+                self.passed_over.append(file)
+                continue
+            barren.discard(path)
+            if isinstance(result, UserError):
+                self.problems.append((file, str(result)))
             else:
                 self.files.append(file)
-                yield array
+                yield result
+        self.problems += [(path, f"{path}: no photos in this folder") for path in sorted(barren)]
+
+    def prepare(self, file: Path) -> np.ndarray | UserError:
+        """The photo as the network takes it, or why it cannot be read."""
+        try:
+            return self.classifier.prepare(file, self.invert)
+        except UserError as error:
+            return error
 
 
 def figure(text: str) -> Path:

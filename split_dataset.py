@@ -6,18 +6,22 @@
 
 Writes train/, val/ and test/, manifest.csv (what went where) and rejected.csv (what was left out,
 and why). The same photos and seed give the same split on any machine. The source is not changed.
+A set that is split already stays so: validation and test set are taken as they are, and what is
+missing of the two is dealt out of the training photos.
 """
 
 import argparse
 import math
-import shlex
 from pathlib import Path
 
 from data import splitting
+from data.layout import listed
 from data.photo_folder import MANIFEST, REJECTED, SPLITS
 from data.sources import OxfordPets, ZipSource, open_source
 from engine import cli
-from engine.errors import UserError
+from engine.errors import UserError, quote
+
+RATIOS = [0.8, 0.1, 0.1]
 
 
 def main() -> None:
@@ -29,8 +33,12 @@ def main() -> None:
 
     # Which class each file belongs to, whether it is a usable photo, and where it goes.
     photos = splitting.find_photos(source)
+    if not splitting.splits_to_deal(photos) and (args.ratios or args.seed is not None):
+        raise UserError(f"{source.path}: all is split already: leave out --ratios and --seed")
+    splitting.examine_photos(source, photos)
     splitting.reject_conflicts(photos)
-    splitting.assign_splits(photos, args.ratios, args.seed)
+    splitting.assign_splits(photos, args.ratios or RATIOS, args.seed or 0)
+    splitting.name_files(photos)
 
     # Build the new folder beside the old one, then swap them.
     with splitting.built_beside(args.output) as folder:
@@ -43,21 +51,22 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=cli.HelpFormatter
+        description=cli.summary(__doc__), formatter_class=cli.HelpFormatter
     )
     add = parser.add_argument
-    add("source", nargs="?", type=Path, help="folder or zip: Cat/1.jpg … or cat.1.jpg …")
+    add("source", nargs="?", type=Path, help="folder or zip: Cat/1.jpg, cat.1.jpg, train/Cat/1.jpg")
     add("--download", choices=["oxford-pets"], help="7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)")
     add("--output", type=Path, default=Path("data/catsdogs"), help="folder to write")
-    add("--ratios", type=float, nargs=3, default=[0.8, 0.1, 0.1], metavar="R", help="of the splits")
-    add("--seed", type=cli.seed, default=0, help="of the draw")
+    add("--ratios", type=float, nargs=3, metavar="R", help="of the splits (0.8 0.1 0.1)")
+    add("--seed", type=cli.seed, help="of the draw (0)")
     add("--mode", choices=["copy", "hardlink", "symlink"], default="copy", help="how files get in")
     add("--overwrite", action="store_true", help="replace an earlier split")
     args = parser.parse_args()
     if (args.source is None) == (args.download is None):
         parser.error("name either a SOURCE or --download oxford-pets")
-    if min(args.ratios) <= 0 or not math.isclose(sum(args.ratios), 1, abs_tol=1e-6):
-        parser.error(f"--ratios must be above 0 and sum to 1, got {args.ratios}")
+    ratios = args.ratios or RATIOS
+    if min(ratios) <= 0 or not math.isclose(sum(ratios), 1, abs_tol=1e-6):
+        parser.error(f"--ratios must be above 0 and sum to 1, got {ratios}")
     return args
 
 
@@ -70,18 +79,43 @@ def report(photos: list[splitting.Photo], output: Path) -> None:
     counts = pd.crosstab(good["class_name"], good["split"])[list(SPLITS)]
     counts.columns.name, counts.index.name = None, "class"
     print(counts.assign(all=counts.sum(axis=1)))
-    copies = good[good.duplicated("sha256", keep=False)]
-    if len(copies):
-        groups = [", ".join(group) for _, group in copies.groupby("sha256").name]
-        print(f"{len(groups)} photos are there more than once, all copies in one split: ", end="")
-        print("; ".join(groups[:3]) + ("; …" if len(groups) > 3 else ""))
+    given = [split for split in ("val", "test") if split in set(frame.part)]
+    if given:
+        dealt = [split for split in ("val", "test") if split not in given]
+        print(f"split already: {' and '.join(given)} as given", end="")
+        print("".join(f", {split} dealt out of train" for split in dealt))
+    leaked = frame.reason.str.startswith("copy: ").sum()
+    if leaked:
+        print(f"{count(leaked)} left out of train, being in {' or '.join(given)} too")
+    groups = [group for _, group in good[good.duplicated("sha256", keep=False)].groupby("sha256")]
+    apart = [(group[["split", "class_name"]].nunique() > 1).any() for group in groups]
+    for kind, note in (
+        (False, "there more than once, all copies in one split"),
+        (True, "in both given splits or in two classes, kept as given"),
+    ):
+        names = [
+            " = ".join(group.name[:3])
+            for group, is_apart in zip(groups, apart, strict=True)
+            if is_apart == kind
+        ]
+        if names:
+            print(f"{count(len(names))} {note}: {listed(names)}")
+    renamed = good[good.file != good.split + "/" + good.class_name + "/" + good.path]
+    if len(renamed):
+        names = listed(renamed.name + " is " + renamed.file)
+        print(f"{count(len(renamed))} renamed, since a disk may take two names for one: {names}")
     bad = frame[frame.reason != ""]
     if len(bad):
         print(f"{len(bad)} files rejected, see {output / REJECTED}:")
         for name, reason in list(zip(bad.name, bad.reason, strict=True))[:5]:
             print(f"  {name}: {reason}")
     print(f"\n{output}/: train, val, test, {MANIFEST}")
-    print(f"Next:\n  python compute_mean_std.py {shlex.quote(str(output))}")
+    print(f"Next:\n  python compute_mean_std.py {quote(output)}")
+
+
+def count(photos: int) -> str:
+    """So many photos, in words."""
+    return f"{photos:,} photo{'s' if photos != 1 else ''}"
 
 
 if __name__ == "__main__":

@@ -1,80 +1,195 @@
 """Judge a checkpoint on the test set, which no other script opens.
 
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
+    python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
 
 Prints accuracy, loss, and precision, recall and F1 of each class. Writes them to a folder beside
-the checkpoint, with the confusion matrix (PNG and CSV) and the most confident mistakes (PNG).
+the checkpoint, with the answer to each image (CSV), the confusion matrix (PNG and CSV) and the most
+confident mistakes (PNG).
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from data import photo_folder
+from data.class_folders import ClassFolders
+from data.dataset import ImageDataset
 from data.loaders import eval_loader
-from data.photo_folder import dataset_name
 from engine import cli, report
+from engine.errors import UserError
 from engine.files import atomic_write
 from engine.inference import data_folder, load_classifier, open_split
 
+# How many images a batch has by default: as many as have PIXELS together, MOST at most. Larger ones
+# are no faster on a CPU, and VGG16 at 224 px then takes less memory than in training.
+PIXELS, MOST = 2**20, 250
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    cli.add_checkpoint_options(parser)
-    add = parser.add_argument
-    add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
-    add("--sample", action="store_true", help="judge on the bundled 1,000 test images")
-    add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
-    add("-b", "--batch-size", type=cli.positive(int), default=250, help="images a batch (250)")
-    args = parser.parse_args()
+    args = parse_args()
 
-    # The network and the test images.
+    # The network and the images.
     path = cli.chosen_checkpoint(args.checkpoint)
     classifier = load_classifier(path, args.device)
-    images = open_split(classifier.metadata, "test", args.data_dir, args.sample)
-    folder = data_folder(classifier.metadata, args.data_dir)
-    if folder and dataset_name(folder) != classifier.metadata["dataset"]:
-        print(
-            f"note: {folder} is not the split that {path} was trained on; some of its test photos "
-            "may have been training photos",
-            file=sys.stderr,
-        )
+    metadata, classes = classifier.metadata, classifier.classes
+    images, what, results = open_images(metadata, args.data_dir, args.sample)
 
     # Its answers, counted.
-    loader = eval_loader(images, args.batch_size)
-    logits, labels = classifier.logits(tqdm(loader, desc="test", unit="batch", leave=False))
+    batch_size = args.batch_size or default_batch_size(metadata)
+    logits, labels = classifier.logits(batches(images, batch_size))
+    if isinstance(images, ClassFolders):
+        report_skipped(images.skipped)
+    if not len(labels):
+        raise UserError(f"{what}: no images to judge on")
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
     predictions = probabilities.argmax(1)
-    confusion = report.confusion_matrix(labels, predictions, len(images.classes))
-    table = report.class_table(confusion, images.classes)
+    confusion = report.confusion_matrix(labels, predictions, len(classes))
+    table = report.class_table(confusion, classes)
     summary = {
         "checkpoint": path.as_posix(),
-        "model": classifier.metadata["model"],
-        "epoch": classifier.metadata["epoch"],
-        "images": len(images),
+        "model": metadata["model"],
+        "epoch": metadata["epoch"],
+        "data": what,
+        "sample": args.sample,
+        "images": len(labels),
         "accuracy": float((predictions == labels).mean()),
         "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
         "classes": table.to_dict("index"),
     }
 
-    # What is left to look at.
-    folder = args.output_dir or path.with_name(f"{path.stem}_test")
+    # The numbers.
+    folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "summary.json", "w") as file:
         file.write(json.dumps(summary, indent=2) + "\n")
-    table.to_csv(folder / "classes.csv", float_format="%.4f")
-    report.write_confusion(confusion, images.classes, folder)
-    mistakes = folder / "mistakes.png"
-    report.draw_mistakes(images.images, labels, probabilities, images.classes, mistakes)
-
+    report.write_table(table, folder / "classes.csv", float_format="%.4f")
+    answers = folder / "predictions.csv"
+    report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
-    print(f"\n{len(images):,} test images: accuracy {summary['accuracy']:.2%}", end="")
-    print(f", loss {summary['loss']:.4f}")
-    print(f"{folder}/: summary.json, classes.csv, confusion_matrix.png and .csv, mistakes.png")
+    print(f"\n{len(labels):,} test images ({what}): accuracy {summary['accuracy']:.2%}", end="")
+    print(f", loss {summary['loss']:.4f}", flush=True)
+
+    # What is left to look at.
+    report.write_confusion(confusion, classes, folder)
+    mistakes = folder / "mistakes.png"
+    report.draw_mistakes(images.images, labels, probabilities, classes, mistakes, images.files)
+    written = "summary.json, classes.csv, predictions.csv, confusion_matrix.png and .csv"
+    print(f"{folder}/: {written}, mistakes.png")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
+    cli.add_checkpoint_options(parser)
+    add = parser.add_argument
+    add(
+        "--data-dir",
+        type=Path,
+        help="the data, where it is not in the usual place; or any folder or zip of photos, with a "
+        "folder for each class",
+    )
+    add("--sample", action="store_true", help="judge on the bundled 1,000 test images")
+    add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
+    add(
+        "-b",
+        "--batch-size",
+        type=cli.positive(int),
+        help=f"images a batch, which take memory (default: as many as have {PIXELS:,} pixels, "
+        f"{MOST} at most)",
+    )
+    args = parser.parse_args()
+    if args.sample and args.data_dir:
+        parser.error("--sample has its own images: leave out --data-dir")
+    return args
+
+
+def open_images(
+    metadata: dict[str, Any], data_dir: Path | None, sample: bool
+) -> tuple[ImageDataset | ClassFolders, str, str]:
+    """Open what a checkpoint is to be judged on.
+
+    Returns the images, what they are, and how the folder of the results ends: all but the whole
+    test set that goes with the checkpoint have one of their own.
+
+    Raises:
+        UserError: they cannot be read, or are of classes that the checkpoint does not know.
+    """
+    classes, size, channels = metadata["classes"], metadata["stored_size"], metadata["channels"]
+    is_fashionmnist = metadata["dataset"] == "fashionmnist"
+    if is_fashionmnist and not (data_dir and holds_photos(data_dir)):
+        images = open_split(metadata, "test", data_dir, sample)
+        if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
+            raise UserError("the checkpoint describes FashionMNIST as it is not: it is damaged")
+        if sample:
+            return images, "the bundled sample", "test_sample"
+        return images, "FashionMNIST", "test"
+    if sample:
+        raise UserError("--sample: the checkpoint was not trained on FashionMNIST")
+
+    folder = data_folder(metadata, data_dir) or data_dir
+    results = f"test_{folder.stem if folder.is_file() else folder.resolve().name}"
+    if data_dir is None or (folder / photo_folder.MANIFEST).is_file():
+        images = with_labels_of(photo_folder.load_split(folder, "test", size), classes, folder)
+        if images.images.shape[1] != channels:
+            raise UserError(f"{folder}: holds colour photos, and the checkpoint is of grey images")
+        if photo_folder.dataset_name(folder) == metadata["dataset"]:
+            return images, folder.as_posix(), "test"
+        doubt = "is not the split that the checkpoint was trained on; some of its test photos"
+    else:
+        images = ClassFolders(folder, classes, size, channels, metadata["resize_mode"])
+        doubt = "is no split of split_dataset.py; nothing is known of its photos, some of which"
+    print(f"note: {folder} {doubt} may have been training photos", file=sys.stderr)
+    return images, folder.as_posix(), results
+
+
+def holds_photos(path: Path) -> bool:
+    """Whether it is a zip, or a folder of any files but FashionMNIST's, which are named -ubyte."""
+    files = [file.name for file in path.rglob("*") if file.is_file()]
+    return path.is_file() or (bool(files) and not any("-ubyte" in name for name in files))
+
+
+def with_labels_of(images: ImageDataset, classes: Sequence[str], folder: Path) -> ImageDataset:
+    """The same images, with labels that are indices into these classes.
+
+    Raises:
+        UserError: one of theirs is not among them.
+    """
+    if not set(images.classes) <= set(classes):
+        raise UserError(
+            f"{folder}: has the classes {', '.join(images.classes)}, and the checkpoint knows "
+            f"{', '.join(classes)}"
+        )
+    indices = np.array([classes.index(name) for name in images.classes], np.int64)
+    return ImageDataset(images.images, indices[images.labels], classes, images.files)
+
+
+def default_batch_size(metadata: dict[str, Any]) -> int:
+    """Images a batch: as many as have ``PIXELS`` together, ``MOST`` at most."""
+    pixels = max(metadata["image_size"], metadata["stored_size"]) ** 2
+    return min(MOST, max(1, PIXELS // pixels))
+
+
+def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:
+    """All images and their labels, batch by batch, with a progress bar."""
+    if isinstance(images, ClassFolders):
+        return images.batches(batch_size)
+    return tqdm(eval_loader(images, batch_size), desc="test", unit="batch", leave=False)
+
+
+def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """Say which files were not judged."""
+    if skipped:
+        named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
+        rest = "; …" if len(skipped) > 5 else ""
+        print(f"note: {len(skipped):,} files skipped: {named}{rest}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from engine import checkpoint, cli, distributed
 from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
 from engine.run_folder import RunFolder
+from engine.seeding import derive_seed, seed_generator
 from engine.trainer import Trainer, TrainSettings
 from models import create_model
 from models.googlenet import AuxiliaryLoss
@@ -72,8 +73,9 @@ PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
 FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
-# A cat is a cat when mirrored, when only a quarter of the photo is seen, and in another light.
-AUGMENT = {"flip": True, "crop": 0.25, "jitter": 0.2, "erase": 0.1}
+# A cat is a cat when only a quarter of the photo is seen, and in another light. (And when mirrored,
+# unlike a left arrow: --flip.)
+AUGMENT = {"crop": 0.25, "jitter": 0.2, "erase": 0.1}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def recipe(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = cli.training_parser(__doc__.split("\n")[0], list(RECIPES))
+    parser = cli.training_parser(cli.summary(__doc__), list(RECIPES))
     parser.set_defaults(data_dir=Path("data/catsdogs"))
     add = parser.add_argument_group("photos").add_argument
     add("--init", default="scratch", metavar="WHAT", help="scratch, imagenet, or a checkpoint")
@@ -102,6 +104,10 @@ def main() -> None:
         help="pixels a side in training (default: for GoogLeNet 3/4 of --image-size)",
     )
     args, resumed = cli.parse_training(parser, recipe, "photos/")
+    if args.freeze_features and args.init == "scratch":
+        raise UserError("--freeze-features: of random weights? Name others with --init")
+    if args.freeze_features and args.aux_heads:
+        raise UserError("--aux-heads: with --freeze-features nothing below the heads is trained")
     device, amp = cli.start_training(args)
     if args.train_size is None:
         args.train_size = default_train_size(args)
@@ -118,7 +124,7 @@ def main() -> None:
     mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
 
     # Model and criterion.
-    torch.manual_seed(args.seed)
+    seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
     name, model_args, model = build_model(args, classes, resumed)
     model = model.to(device, memory_format=torch.channels_last)  # in which convolutions are fastest
     if args.freeze_features:
@@ -129,18 +135,19 @@ def main() -> None:
 
     # Data: files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.
     stored_size = max(args.image_size, args.train_size * 4 // 3)
-    with distributed.main_process_first():  # it may have to decode them
-        train_set = photo_folder.load_split(data_dir, "train", stored_size)
-        val_set = photo_folder.load_split(data_dir, "val", stored_size)
-    if args.limit:
-        train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
+    with distributed.one_process_first():  # it may have to decode them
+        train_set, val_set = (
+            photo_folder.load_split(data_dir, split, stored_size, args.limit, not args.dry_run)
+            for split in ("train", "val")
+        )
 
     # Arrays -> batches on the device.
     how = cli.loader_options(args, device)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **how)
     val = eval_loader(val_set, args.batch_size, **how)
-    augment = AUGMENT if args.augment else {}
-    augmentation = Augmentation(train_size=args.train_size, **augment)
+    augmentation = Augmentation(
+        flip=args.flip, train_size=args.train_size, **(AUGMENT if args.augment else {})
+    )
     transform = BatchTransform(mean, std, args.image_size, augmentation)
 
     # Optimizer and schedule.
@@ -157,7 +164,7 @@ def main() -> None:
         "resize_mode": photo_folder.RESIZE_MODE,
         "mean": list(mean),
         "std": list(std),
-        "flip": transform.flip,
+        "flip": args.flip,
     }
     folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
@@ -165,11 +172,14 @@ def main() -> None:
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:
         trainer.load_state_dict(resumed, args.resume)
+        resumed = None  # free its memory
     if distributed.is_main():
         print(
             f"{data_dir}: {len(train_set)} photos of {', '.join(classes)} for training, at "
             f"{args.train_size} px, {len(val_set)} for validation"
         )
+        if args.flip:
+            print("mirrored at random: use --no-flip where left and right tell classes apart")
     trainer.fit(train, val, run)
     run.print_results(trainer)
 

@@ -21,9 +21,10 @@ from data import fashionmnist
 from data.loaders import eval_loader, train_loader
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, cli, distributed
-from engine.errors import as_user_error
+from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
 from engine.run_folder import RunFolder
+from engine.seeding import derive_seed, seed_generator
 from engine.trainer import Trainer, TrainSettings
 from models import create_model
 from models.googlenet import AuxiliaryLoss
@@ -65,9 +66,9 @@ SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take two to
 # three minutes on two cores.
 SAMPLE = {"batch_size": 64, "epochs": 8, "warmup_epochs": 2}
-# Clothes have no left and right, and lie up to two of 28 pixels off the centre. Erasing a part of
-# every fifth image keeps the network from memorising single images.
-AUGMENT = Augmentation(flip=True, translate=2, erase=0.2)
+# Clothes lie up to two of 28 pixels off the centre. Erasing a part of every fifth image keeps the
+# network from memorising single images. (Both of an image's sides mean the same, too: --flip.)
+AUGMENT = {"translate": 2, "erase": 0.2}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
@@ -83,14 +84,16 @@ def recipe(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = cli.training_parser(__doc__.split("\n")[0], list(RECIPES))
+    parser = cli.training_parser(cli.summary(__doc__), list(RECIPES))
     add = parser.add_argument_group("FashionMNIST").add_argument
     add("--sample", action="store_true", help="train on the bundled 6,000 images")
     args, resumed = cli.parse_training(parser, recipe, "fashionmnist")
+    if args.sample and args.data_dir:
+        raise UserError("--data-dir: the sample is in the repository; leave out one of the two")
     device, amp = cli.start_training(args)
 
     # Data: files -> uint8 arrays -> batches on the device.
-    with distributed.main_process_first():  # it may have to download
+    with distributed.one_process_first():  # it may have to download
         source = fashionmnist.find(args.data_dir, args.sample)
     train_set, val_set = fashionmnist.load_train_val(source, args.sample)
     if args.limit:
@@ -98,12 +101,12 @@ def main() -> None:
     how = cli.loader_options(args, device)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **how)
     val = eval_loader(val_set, args.batch_size, **how)
-    transform = BatchTransform(
-        fashionmnist.MEAN, fashionmnist.STD, args.image_size, AUGMENT if args.augment else None
-    )
+    augmentation = Augmentation(flip=args.flip, **(AUGMENT if args.augment else {}))
+    mean, std = fashionmnist.MEAN, fashionmnist.STD
+    transform = BatchTransform(mean, std, args.image_size, augmentation)
 
     # Model and criterion.
-    torch.manual_seed(args.seed)
+    seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
     model_args = {
         "in_channels": 1,
         "num_classes": len(fashionmnist.CLASSES),
@@ -132,9 +135,9 @@ def main() -> None:
         "classes": list(fashionmnist.CLASSES),
         "stored_size": fashionmnist.SIZE,
         "resize_mode": "pad",  # as FashionMNIST's makers did
-        "mean": list(fashionmnist.MEAN),
-        "std": list(fashionmnist.STD),
-        "flip": transform.flip,
+        "mean": list(mean),
+        "std": list(std),
+        "flip": args.flip,
     }
     folder = args.output_dir or Path("checkpoints") / f"fashionmnist_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
@@ -142,6 +145,7 @@ def main() -> None:
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:
         trainer.load_state_dict(resumed, args.resume)
+        resumed = None  # free its memory
     if distributed.is_main():
         print(f"{source}: {len(train_set)} images for training, {len(val_set)} for validation")
     trainer.fit(train, val, run)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,25 @@ class ImageDataset(Dataset):
         images: uint8, N x C x H x W, in memory or memory-mapped.
         labels: int64, N, each an index into classes.
         classes: the names of the classes.
+        files: the name of each image's file; None where the images have none.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: Sequence[str]
+    files: Sequence[str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: of memory-mapped images the place in the file, not their content.
+
+        Where DataLoader's workers are not forked, each gets the dataset through pickle.
+        """
+        return self.__dict__ | {"images": mapped_from(self.images) or self.images}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["images"], dict):
+            state = state | {"images": np.memmap(**state["images"])}
+        self.__dict__.update(state)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,11 +51,25 @@ class ImageDataset(Dataset):
 
     def subset(self, indices: np.ndarray) -> "ImageDataset":
         """The images at these indices, in that order."""
-        return ImageDataset(self.images[indices], self.labels[indices], self.classes)
+        files = self.files and [self.files[index] for index in indices]
+        return ImageDataset(self.images[indices], self.labels[indices], self.classes, files)
 
     def first(self, count: int) -> "ImageDataset":
         """The first ``count`` images, or all if there are fewer."""
-        return ImageDataset(self.images[:count], self.labels[:count], self.classes)
+        files = self.files and self.files[:count]
+        return ImageDataset(self.images[:count], self.labels[:count], self.classes, files)
+
+
+def mapped_from(array: np.ndarray) -> dict[str, Any] | None:
+    """The arguments of ``np.memmap`` that map the array, if it is a run of bytes in a file."""
+    whole = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if not isinstance(whole, np.memmap) or not whole.filename or not array.flags.c_contiguous:
+        return None
+    offset = whole.offset + array.ctypes.data - whole.ctypes.data
+    place = {"filename": whole.filename, "mode": "r", "offset": offset}
+    return place | {"dtype": array.dtype, "shape": array.shape}
 
 
 def stratified_split(

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import zlib
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -73,8 +74,8 @@ def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Pat
     """The folder that holds the four files; downloads them into data/ if there is none.
 
     Args:
-        data_dir: look here and nowhere else. By default, look in data/FashionMNIST/raw, then where
-            Debian's package dataset-fashion-mnist puts them.
+        data_dir: look here and in the folders around (``near``), and nowhere else. By default, look
+            in data/FashionMNIST/raw, then where Debian's package dataset-fashion-mnist puts them.
         sample: take the bundled sample and nothing else.
 
     Raises:
@@ -83,11 +84,35 @@ def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Pat
     if sample:
         return check(SAMPLE, sample=True)
     if data_dir is not None:
-        return check(Path(data_dir))
+        return check(near(Path(data_dir)))
     for folder in (DOWNLOADED, DEBIAN):
-        if all(path_of(folder, name) for name in SHA256):
+        if is_complete(folder):
             return check(folder)
     return download()
+
+
+def near(folder: Path) -> Path:
+    """The folder with the four files, if it is one around this one; else this one.
+
+    torchvision puts the files into FashionMNIST/raw/ in the folder that it is given, beside
+    FashionMNIST/processed/, and those of other sets, which have the same names, into MNIST/raw/ and
+    so on: of several, take the one with the right labels.
+    """
+    if is_complete(folder) or not folder.exists():
+        return folder
+    below = [path for pattern in ("*", "*/raw") for path in sorted(folder.glob(pattern))]
+    above = folder.resolve().parent
+    around = [path for path in (*below, above, above / "raw") if is_complete(path)]
+    for path in around:
+        with suppress(UserError):
+            read_file(path, "t10k-labels-idx1-ubyte", sample=False)
+            return path
+    return around[0] if around else folder
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether there is a file of each of the four names in the folder."""
+    return all(path_of(folder, name) for name in SHA256)
 
 
 def path_of(folder: Path, name: str) -> Path | None:
@@ -113,7 +138,10 @@ def read_file(folder: Path, name: str, sample: bool) -> bytes:
     """
     path = path_of(folder, name)
     if path is None:
-        raise UserError(f"{folder}: there is no {name} or {name}.gz here")
+        raise UserError(
+            f"{folder}: there is no {name} or {name}.gz here: name the folder that holds "
+            "FashionMNIST's four files, or the one that it is in"
+        )
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":

@@ -1,13 +1,24 @@
 """How batches are read from a dataset: shuffled for training, in order for evaluation."""
 
+import atexit
+import multiprocessing
+import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from data.dataset import ImageDataset
-from engine.errors import UserError
+from engine.errors import STOP_SIGNALS, UserError
+from engine.seeding import derive_seed, seed_generator
+
+SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes share
 
 
 class ShuffledBatchSampler(Sampler[list[int]]):
@@ -33,7 +44,7 @@ class ShuffledBatchSampler(Sampler[list[int]]):
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 2**31 + self.epoch)
+        generator = seed_generator(torch.Generator(), derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.images, generator=generator).tolist()
         for step in range(self.start, self.steps):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
@@ -62,7 +73,8 @@ def train_loader(
         options: passed on to DataLoader (num_workers, pin_memory).
 
     Raises:
-        UserError: the processes cannot share a batch evenly, or there are too few images.
+        UserError: the processes cannot share a batch evenly, there are too few images, or there is
+            too little shared memory for the workers.
     """
     if batch_size % world_size:
         raise UserError(
@@ -76,27 +88,132 @@ def train_loader(
         )
     steps = len(dataset) // batch_size // accumulate_steps * accumulate_steps
     sampler = ShuffledBatchSampler(len(dataset), batch_size, steps, seed, rank, world_size)
-    return batch_loader(dataset, sampler, **options)
+    return batch_loader(dataset, sampler, batch_size, **options)
 
 
 def eval_loader(
     dataset: ImageDataset, batch_size: int, rank: int = 0, world_size: int = 1, **options: object
 ) -> DataLoader:
-    """Every image once, in order; process ``rank`` gets every ``world_size``-th, from ``rank``."""
+    """Every image once, in order; process ``rank`` gets every ``world_size``-th, from ``rank``.
+
+    Where there are fewer images than processes, the last ones get no batch.
+
+    Args:
+        batch_size: images a batch, in each process.
+        options: passed on to DataLoader (num_workers, pin_memory).
+
+    Raises:
+        UserError: there is too little shared memory for the workers.
+    """
     indices = range(rank, len(dataset), world_size)
-    return batch_loader(dataset, BatchSampler(indices, batch_size, drop_last=False), **options)
+    sampler = BatchSampler(indices, batch_size, drop_last=False)
+    return batch_loader(dataset, sampler, batch_size * world_size, **options)
 
 
 def batch_loader(
-    dataset: ImageDataset, sampler: Sampler[list[int]], **options: object
+    dataset: ImageDataset, sampler: Sampler[list[int]], batch_size: int, **options: object
 ) -> DataLoader:
-    """A DataLoader that hands each list of indices to the dataset as a whole."""
+    """A DataLoader that hands each list of indices to the dataset as a whole.
+
+    Args:
+        batch_size: images a batch, over all processes.
+    """
+    if options.get("num_workers"):
+        check_shared_memory(dataset, batch_size, options["num_workers"])
+        options |= {"worker_init_fn": begin_worker, "collate_fn": share}
     # batch_size=None turns off DataLoader's own batching: image by image, then collate.
-    return DataLoader(
-        dataset, batch_size=None, sampler=sampler, worker_init_fn=ignore_ctrl_c, **options
-    )
+    return BatchLoader(dataset, batch_size=None, sampler=sampler, **options)
 
 
-def ignore_ctrl_c(_worker: int) -> None:
-    """Leave Ctrl-C to the main process: it still needs the workers until its state is saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class BatchLoader(DataLoader):
+    """A DataLoader whose workers leave signals to the main process from their very start.
+
+    It says in one line that they cannot hand over what they read.
+    """
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        try:
+            with signals_blocked():
+                batches = super().__iter__()
+            yield from batches
+        except RuntimeError as error:  # torch has no type of its own for it
+            lines = [s for s in str(error).splitlines() if "shared memory" in s or "/torch_" in s]
+            if not lines:
+                raise
+            reason = lines[-1].removeprefix("RuntimeError: ")
+            raise UserError(f"{reason}: use --workers 0, or make {SHARED_MEMORY} larger") from None
+
+
+def check_shared_memory(dataset: ImageDataset, batch_size: int, workers: int) -> None:
+    """Raise a UserError unless the batches that wait for a network fit into shared memory.
+
+    Containers often have 64 MB of it.
+
+    Args:
+        batch_size: images a batch, over all processes, which may be on one machine.
+        workers: of each process.
+    """
+    if not SHARED_MEMORY.is_dir():  # not Linux
+        return
+    batch = min(batch_size, len(dataset)) * dataset.images[:1].nbytes
+    needed = batch * (2 * workers + 2)  # two for each worker, the present one, and the one before
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"{SHARED_MEMORY}: {free / 1e6:,.0f} MB of shared memory are free, and --workers "
+            f"{workers} takes {needed / 1e6:,.0f} MB: use --workers 0, or make it larger (docker "
+            "run --shm-size)"
+        )
+
+
+def share(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move a worker's batch to shared memory, which DataLoader would do next.
+
+    DataLoader would do it in a thread whose exceptions reach nobody: the main process would wait
+    for ever for a batch that did not fit.
+    """
+    for tensor in batch:
+        tensor.share_memory_()
+    return batch
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Keep the signals back that stop a run, also from the processes that are started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_worker(_worker: int) -> None:
+    """Leave what stops a run to the main process, which needs its workers until it has saved.
+
+    They end when it tells them to, or with it.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=end_with_main, daemon=True).start()
+
+
+def end_with_main() -> None:
+    """End this worker when the main process is gone, whatever it died of.
+
+    DataLoader looks at the parent process instead, which may be multiprocessing's fork server.
+    """
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+@atexit.register
+def kill_workers() -> None:
+    """Kill the workers that are left at exit, since they ignore multiprocessing's SIGTERM."""
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    if workers and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an exception
+    for worker in workers:
+        worker.kill()

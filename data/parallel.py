@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from PIL import Image
 from tqdm import tqdm
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -15,16 +14,16 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 def map_threads(
     function: Callable[[Item], Result], items: Sequence[Item], description: str
 ) -> Iterator[Result]:
-    """``map(function, items)``, in order, on all cores, with a progress bar.
+    """``map(function, items)``, in order, on all cores, with a progress bar from 20 items on.
 
     Threads suffice, since Pillow, hashlib and file reads release Python's global lock. Only a few
     results wait at a time, so memory does not grow with the number of photos.
     """
-    Image.init()  # load Pillow's plugins now: threads must not do it at the same time
     threads = os.cpu_count() or 1
+    few = len(items) < 20
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(items), desc=description, unit="photo", leave=False) as bar,
+        tqdm(total=len(items), desc=description, unit="photo", leave=False, disable=few) as bar,
     ):
         waiting = deque()
         try:

@@ -4,22 +4,22 @@ split_dataset.py writes the folder, compute_mean_std.py adds mean_std.json, and 
 read both. The formats are defined here and nowhere else.
 """
 
+import errno
 import hashlib
 import io
 import json
 import os
-import shlex
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.cache import CACHE, read_cache, remove_leftovers, writable_cache, write_cache
 from data.dataset import ImageDataset
 from data.parallel import map_threads
-from data.photos import SUFFIXES, decode, is_hidden, to_channels, to_square
-from engine.errors import UserError
+from data.photos import SUFFIXES, decode, is_junk, to_channels, to_square
+from engine.errors import UserError, quote
 from engine.files import atomic_write
 
 if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does without it
@@ -30,6 +30,8 @@ SPLITS = ("train", "val", "test")
 MANIFEST, REJECTED, MEAN_STD = "manifest.csv", "rejected.csv", "mean_std.json"
 MANIFEST_COLUMNS = ("file", "class", "split", "sha256", "width", "height")
 REJECTED_COLUMNS = ("file", "reason")
+DECODER = 2  # another number whenever data.photos makes other pixels of a photo: caches are stale
+WEIGHTING = "each photo counts the same, whatever its size"  # in mean_std.json
 RESIZE_MODE = "stretch"  # the whole photo and nothing else; cats stay cats when distorted
 
 
@@ -77,12 +79,24 @@ def read_manifest(folder: Path) -> "pd.DataFrame":
         for name in names
         if os.path.exists(os.path.join(root, name))  # false for a broken link
     }
-    # Files left by file managers (.DS_Store, Thumbs.db) are harmless.
-    added = [f for f in present - listed if Path(f).suffix.lower() in SUFFIXES and not is_hidden(f)]
+    # Files left by file managers (.DS_Store, Thumbs.db) and servers are harmless.
+    added = [f for f in present - listed if Path(f).suffix.lower() in SUFFIXES and not is_junk(f)]
     for file in sorted([*(listed - present), *added])[:1]:
         reason = "lists it and it is gone" if file in listed else "does not list it"
         raise UserError(f"{folder / file}: {MANIFEST} {reason}: split again")
     return manifest
+
+
+def rows_of(manifest: "pd.DataFrame", split: str, folder: Path) -> "pd.DataFrame":
+    """The manifest's rows of "train", "val" or "test".
+
+    Raises:
+        UserError: there are none.
+    """
+    rows = manifest[manifest["split"] == split]
+    if rows.empty:
+        raise UserError(f"{folder / MANIFEST}: lists no photos of {split}: split again")
+    return rows
 
 
 def class_names(manifest: "pd.DataFrame") -> list[str]:
@@ -117,74 +131,57 @@ def read_listed(folder: Path, file: str, sha256: str) -> "Image.Image":
         raise UserError(f"{folder / file}: {error}") from None
 
 
-def load_split(folder: Path, split: str, size: int) -> ImageDataset:
+def load_split(
+    folder: Path, split: str, size: int, limit: int | None = None, cache: bool = True
+) -> ImageDataset:
     """The photos of "train", "val" or "test" as uint8, N x 3 x size x size, memory-mapped.
 
-    The first call decodes them into a file in the folder's .cache/. The file is named after the
-    manifest, so that no other split uses it.
+    The first call decodes them into a file (``data.cache``).
+
+    Args:
+        limit: the first so many, which are of all classes; no others are decoded.
+        cache: False: leave no file; without one, the photos are decoded into memory.
 
     Raises:
-        UserError: the folder does not match its manifest, or the disk is full.
+        UserError: the folder does not match its manifest, has no photos of that split, or the disk
+            is full.
     """
     manifest = read_manifest(folder)
     classes = class_names(manifest)
-    # In the order of their hashes, so that the first few (--limit) are of all classes.
-    rows = manifest[manifest["split"] == split].sort_values(["sha256", "file"])
-    labels = rows["class"].map(classes.index).to_numpy(np.int64)
+    # In the order of their hashes, so that the first few are of all classes.
+    rows = rows_of(manifest, split, folder).sort_values(["sha256", "file"])[:limit]
+    files, labels = rows["file"].tolist(), rows["class"].map(classes.index).to_numpy(np.int64)
     shape = (len(rows), 3, size, size)
-    path = folder / ".cache" / f"{split}_{size}px_{manifest_key(folder)[:16]}.npy"
-    images = read_cache(path, shape)
-    if images is None:
-        write_cache(path, folder, rows, shape)
-        images = np.load(path, mmap_mode="r")
-    return ImageDataset(images, labels, classes)
+
+    def pixels(row: tuple[str, str]) -> np.ndarray:
+        return to_square(read_listed(folder, *row), size, RESIZE_MODE)
+
+    def decoded() -> Iterator[np.ndarray]:
+        return map_threads(pixels, list(zip(files, rows["sha256"], strict=True)), split)
+
+    key = hashlib.sha256(f"{manifest_key(folder)} {DECODER}".encode()).hexdigest()[:16]
+    what = (f"{split}_{size}px", key, shape)
+    if cache:
+        remove_leftovers(folder / CACHE)
+    images = read_cache(folder / CACHE, *what)
+    if images is None and cache:
+        place = writable_cache(folder)
+        images = read_cache(place, *what)
+        if images is None:
+            images = write_cache(place, *what, decoded())
+    elif images is None:
+        images = np.empty(shape, np.uint8)
+        for image, photo in zip(images, decoded(), strict=True):
+            image[:] = photo
+    return ImageDataset(images, labels, classes, files)
 
 
-def read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array in the file, memory-mapped; None unless it is whole, uint8 and of that shape."""
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == np.uint8 else None
-
-
-def write_cache(path: Path, folder: Path, rows: "pd.DataFrame", shape: tuple[int, ...]) -> None:
-    """Decode the photos of these rows into one .npy file, and remove what it replaces."""
-    path.parent.mkdir(exist_ok=True)
-    name = path.stem.rpartition("_")[0]  # split and size
-    for stale in path.parent.glob(f"{name}_*.npy"):
-        stale.unlink(missing_ok=True)
-    needed, free = np.prod(shape), shutil.disk_usage(path.parent).free
-    print(f"{path}: decoding {shape[0]:,} photos once, {needed / 1e6:,.0f} MB", flush=True)
-    if needed > free:
-        raise UserError(
-            f"{path.parent}: {needed / 1e6:,.0f} MB are needed for the decoded photos and "
-            f"{free / 1e6:,.0f} MB are free: make room, or lower --image-size"
-        )
-
-    def pixels(row: tuple[str, str]) -> bytes:
-        return to_square(read_listed(folder, *row), shape[-1], RESIZE_MODE).tobytes()
-
-    try:
-        with atomic_write(path) as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            listed = list(zip(rows["file"], rows["sha256"], strict=True))
-            for photo in map_threads(pixels, listed, name):
-                file.write(photo)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}: make room, and start again") from None
-
-
-def write_mean_std(
-    folder: Path, mean: np.ndarray, std: np.ndarray, images: int, pixels: int
-) -> Path:
+def write_mean_std(folder: Path, mean: np.ndarray, std: np.ndarray, images: int) -> Path:
     """Write mean_std.json, what compute_mean_std.py found for the training split.
 
     Args:
-        mean, std: of each channel, for pixels between 0 and 1.
-        images, pixels: how many of them there are, for the reader of the file.
+        mean, std: of each channel, for pixels between 0 and 1, with photos weighted alike.
+        images: how many photos there are, for the reader of the file.
 
     Returns the path of the file.
 
@@ -196,14 +193,15 @@ def write_mean_std(
         "mean": mean.tolist(),
         "std": std.tolist(),
         "images": images,
-        "pixels": pixels,
+        "weighting": WEIGHTING,
         "manifest_sha256": manifest_key(folder),
     }
     try:
         with atomic_write(path, "w") as file:
             file.write(json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        advice = "make room, or copy the folder to a place that can be written to"
+        raise UserError(f"{path}: {error.strerror}: {advice}") from None
     return path
 
 
@@ -211,20 +209,25 @@ def read_mean_std(folder: Path) -> tuple[list[float], list[float]]:
     """Read mean and standard deviation of each channel, for pixels between 0 and 1.
 
     Raises:
-        UserError: compute_mean_std.py has not been run, or was run for another split.
+        UserError: compute_mean_std.py has not been run, was run for another split, or was one that
+            weighted each photo by its size.
     """
     path = folder / MEAN_STD
-    run = f"run: python compute_mean_std.py {shlex.quote(str(folder))}"
+    run = f"run: python compute_mean_std.py {quote(folder)}"
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         key, mean, std = found["manifest_sha256"], found["mean"], found["std"]
         values = np.array([mean, std], np.float64)
-        if values.shape != (2, 3) or not np.isfinite(values).all() or min(std) <= 0:
+        # The comparison is false for NaN, too.
+        if values.shape != (2, 3) or not ((values >= 0) & (values <= 1)).all() or min(std) <= 0:
             raise ValueError
-    except OSError:
-        raise UserError(f"{path}: is not there yet: {run}") from None
+    except OSError as error:
+        reason = "is not there yet" if error.errno == errno.ENOENT else error.strerror
+        raise UserError(f"{path}: {reason}: {run}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: cannot be read: {run}") from None
     if key != manifest_key(folder):
         raise UserError(f"{path}: was computed for another split: {run}")
+    if found.get("weighting") != WEIGHTING:
+        raise UserError(f"{path}: weights photos by their size, as was done before: {run}")
     return mean, std

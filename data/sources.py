@@ -1,33 +1,25 @@
 """Photos as people have them, in a folder or a zip: in class folders, or named like cat.0.jpg."""
 
-import os
+import mimetypes
 import re
 import stat
 import unicodedata
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
-from data.photos import is_hidden
+from data.layout import Label, command, label, listed
+from data.photos import is_junk, walk
 from engine.errors import UserError
-
-FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names photos: class cat
-# train, training_set, val, test1, …: folders of a set that is already split.
-SPLIT = re.compile(r"(train|training|val|valid|validation|dev|eval|test|testing)[-_ ]?(set|\d*)")
 
 # Limits against zip bombs. No photo is as large, and no archive of photos compresses as well.
 MAX_MEMBER = 2**29  # bytes
 MAX_RATIO, MAX_UNPACKED = 100, 2**30  # a zip is refused if it exceeds both
-
-
-class Label(NamedTuple):
-    """What the place of a file says about it."""
-
-    class_name: str
-    path: str  # below the folder of its class
+ARCHIVES = {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+DOS_SYSTEMS = (0, 6, 10, 14)  # FAT, OS/2, NTFS, VFAT: no name holds a backslash there
 
 
 class Source(ABC):
@@ -51,44 +43,34 @@ class Source(ABC):
         """The label of each file, sorted by name; and the files that belong to no class.
 
         Raises:
-            UserError: there are no files, there is only one class, or the set is split already.
+            UserError: there are no files or no classes, or it is ambiguous what they are.
         """
         try:
             names = self.names()
             for name in names:
                 if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
                     raise UserError(f"rename {name!a}: it has control characters, or is no UTF-8")
-            return label(names)
+            refuse_archives(names, self.path)
+            return label(names, self.path)
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
 
 
 class FolderSource(Source):
-    """The files in and below a folder, by their paths from there, without hidden ones."""
+    """The files in and below a folder, by their paths from there, without junk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
-        def fail(error: OSError) -> None:
-            raise UserError(f"{error.filename}: {error.strerror}")
-
-        names, seen = [], set()
-        for folder, folders, files in os.walk(self.path, onerror=fail, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in seen:  # a link back up the tree
-                folders.clear()
-                continue
-            seen.add(real)
-            folders.sort()
-            inside = Path(folder).relative_to(self.path)
-            names += [(inside / name).as_posix() for name in files]
-            names += [(inside / name).as_posix() + "/" for name in folders]
-        return visible(names)
+        return walk(self.path)
 
     def read(self, name: str) -> bytes:
         path = self.path / name
-        if path.stat().st_size > MAX_MEMBER:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+            raise OSError("not a regular file")
+        if status.st_size > MAX_MEMBER:
             raise OSError("larger than any photo")
         return path.read_bytes()
 
@@ -120,55 +102,53 @@ class OxfordPets(FolderSource):
 
 
 class ZipSource(Source):
-    """The members of a zip, by name, without hidden ones.
+    """The members of a zip, by name, without junk.
+
+    Args:
+        path: of the zip.
+        folder: in the zip; the rest of it is left alone.
 
     Raises:
         UserError: the zip is damaged, or has a member that no honest archive of photos has.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, folder: str = "") -> None:
+        self.path = path / folder
         try:
             self.zip = zipfile.ZipFile(path)
+        except UnicodeDecodeError as error:
+            raise UserError(bad_name(path, error.object)) from None
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise UserError(f"{path}: not a whole zip ({error}): get it anew") from None
+            raise UserError(f"{path}: {why_no_zip(path, error)}") from None
         self.members: dict[str, zipfile.ZipInfo] = {}  # by normalised name
         unpacked = 0
-        for member in self.zip.infolist():
-            # Tools write Cat/1.jpg as ./Cat/1.jpg, Cat//1.jpg or Cat\\1.jpg, too.
-            name = str(PurePosixPath(member.filename.replace("\\", "/"))) + "/" * member.is_dir()
+        for name, member in zip(names_of(self.zip, path), self.zip.infolist(), strict=True):
             unpacked += member.file_size
-            reason = self.objection(member)
-            if name in self.members and not member.is_dir():
+            reason = objection(name, member)
+            # Tools write Cat/1.jpg as ./Cat/1.jpg or Cat//1.jpg, too.
+            normal = str(PurePosixPath(name)) + "/" * name.endswith("/")
+            if normal in self.members and not normal.endswith("/"):
                 reason = "is there twice"
-            self.members[name] = member
+            self.members[normal] = member
             if reason:
-                raise UserError(f"{path}: refused, since its member {member.filename!r} {reason}")
+                raise UserError(f"{path}: refused, since its member {name!r} {reason}")
         if unpacked > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
             raise UserError(f"{path}: refused, since it would unpack to {unpacked / 2**30:.0f} GiB")
-
-    @staticmethod
-    def objection(member: zipfile.ZipInfo) -> str | None:
-        """Why this member must be refused; None if it need not."""
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        has_drive = any(re.match("[A-Za-z]:", part) for part in name.parts)
-        if name.is_absolute() or ".." in name.parts or has_drive:
-            return "points outside the archive"
-        if stat.S_ISLNK(member.external_attr >> 16):
-            return "is a link"
-        if member.file_size > MAX_MEMBER:
-            return f"would unpack to {member.file_size / 2**20:.0f} MiB"
-        if member.flag_bits & 1:
-            return "is encrypted"
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return "is compressed in a way that cannot be unpacked within bounds"
-        return None
+        if folder:
+            inside = f"{folder}/"
+            self.members = {
+                name.removeprefix(inside): member
+                for name, member in self.members.items()
+                if name.startswith(inside) and name != inside
+            }
 
     def names(self) -> list[str]:
-        return visible(self.members)
+        return sorted(name for name in self.members if not is_junk(name))
 
     def read(self, name: str) -> bytes:
         member = self.members[name]
+        if member.file_size > MAX_MEMBER:
+            raise OSError("larger than any photo")
         try:
             with self.zip.open(member) as file:
                 return file.read(member.file_size + 1)  # the size may be a lie: read no further
@@ -176,82 +156,113 @@ class ZipSource(Source):
             raise OSError(f"damaged in the zip ({error})") from None
 
 
-def open_source(path: Path) -> Source:
-    """Open a folder or a zip.
+def names_of(archive: zipfile.ZipFile, path: Path) -> list[str]:
+    """The names of all members, with slashes between folders.
+
+    A backslash separates folders where the zip is from a system on which it can be no part of a
+    name, or where no member has a slash; Info-ZIP's unzip has the same rule.
 
     Raises:
-        UserError: the path is neither, or the zip is damaged or dangerous.
+        UserError: a name is in an encoding that the zip does not tell.
+    """
+    names = [member_name(member, path) for member in archive.infolist()]
+    no_slashes = not any("/" in name for name in names)
+    return [
+        name.replace("\\", "/") if no_slashes or member.create_system in DOS_SYSTEMS else name
+        for name, member in zip(names, archive.infolist(), strict=True)
+    ]
+
+
+def member_name(member: zipfile.ZipInfo, path: Path) -> str:
+    """The name of a member: by its Unicode path field, or in UTF-8, with or without the flag.
+
+    zipfile reads names without the flag as cp437, whatever they are (PKWARE's APPNOTE 6.3.10: the
+    flag is bit 11 of 4.4.4, the field is 4.6.9).
+
+    Raises:
+        UserError: it is in neither, and so in an unknown encoding.
+    """
+    encoding = "utf-8" if member.flag_bits & 0x800 else "cp437"
+    raw, extra = member.orig_filename.encode(encoding), member.extra
+    while len(extra) >= 4:
+        kind, size = (int.from_bytes(extra[at : at + 2], "little") for at in (0, 2))
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        checksum = zlib.crc32(raw).to_bytes(4, "little")  # of the name that the field stands for
+        if kind == 0x7075 and field[:5] == b"\x01" + checksum and field[5:]:
+            raw = field[5:]
+            break
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(bad_name(path, raw)) from None
+
+
+def bad_name(path: Path, name: bytes) -> str:
+    """What to say of a member's name that cannot be decoded."""
+    shown = name.decode("ascii", "backslashreplace")
+    return (
+        f"{path}: refused, since the name of its member '{shown}' is in an unknown encoding: "
+        "unpack it where it was made, or with a program that lets you choose one, and name the "
+        "folder"
+    )
+
+
+def objection(name: str, member: zipfile.ZipInfo) -> str | None:
+    """Why a member of a zip must be refused; None if it need not."""
+    path = PurePosixPath(name.replace("\\", "/"))  # as Windows would read it
+    has_drive = any(re.match("[A-Za-z]:", part) for part in path.parts)
+    if path.is_absolute() or ".." in path.parts or has_drive:
+        return "points outside the archive"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link"
+    if member.file_size > MAX_MEMBER and path.suffix.lower() not in ARCHIVES:
+        return f"would unpack to {member.file_size / 2**20:.0f} MiB"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is compressed in a way that cannot be unpacked within bounds"
+    return None
+
+
+def why_no_zip(path: Path, error: Exception) -> str:
+    """What is the matter with a file that zipfile cannot open, and what to do."""
+    if path.suffix.lower() in ARCHIVES - {".zip"}:
+        return "only zips are read: unpack it, and name the folder"
+    return (
+        f"not a whole zip ({error}): get it anew or, if it is an archive of another kind, unpack "
+        "it and name the folder"
+    )
+
+
+def open_source(path: Path) -> Source:
+    """Open a folder or a zip, or a folder in a zip: photos.zip/train.
+
+    Raises:
+        UserError: the path is none of them, or the zip is damaged or dangerous.
     """
     if path.is_dir():
         return FolderSource(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such folder or zip")
-    return ZipSource(path)
+    for file in (path, *path.parents):
+        if file.is_file():
+            return ZipSource(file, path.relative_to(file).as_posix().removeprefix("."))
+    if path.exists():
+        raise UserError(f"{path}: neither a folder nor a regular file")
+    raise UserError(f"{path}: there is no such folder or zip")
 
 
-def visible(names: Iterable[str]) -> list[str]:
-    """The names that are not hidden, sorted, each once."""
-    return sorted({name for name in names if not is_hidden(name)})
-
-
-def label(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
-    """Find the class of each file: takes ``Source.names``, returns ``Source.labels``.
-
-    Descends as long as there is a single folder. Where there are several, they are the classes,
-    whatever files lie beside them; where there is none, or the files are named like cat.0.jpg and
-    dog.0.jpg, their names tell the class.
-    """
-    names = list(names)
-    files = [name for name in names if not name.endswith("/")]
-    if not files:
-        raise UserError("there are no photos in it")
-    root = ""
-    while True:
-        below = [name[len(root) :] for name in names if name.startswith(root)]
-        folders = sorted({name.split("/")[0] for name in below if "/" in name})
-        named = {match[1] for match in map(FLAT_NAME.fullmatch, below) if match}
-        if len(folders) != 1 or len(named) > 1:
-            break
-        root += folders[0] + "/"
-    inside = {file: file[len(root) :] for file in files if file.startswith(root)}
-    has_folders = len(folders) > 1
-    labels = label_by_folder(inside, folders) if has_folders else label_by_name(inside, root)
-    return labels, [file for file in files if file not in labels]
-
-
-def label_by_folder(inside: dict[str, str], folders: list[str]) -> dict[str, Label]:
-    """Label the files in class folders.
-
-    Args:
-        inside: file -> its path from the folder that holds the class folders.
-        folders: the class folders.
-    """
-    splits = [folder for folder in folders if SPLIT.fullmatch(folder.lower())]
-    if len(splits) > 1:
-        raise UserError(
-            f"it is split already, into {', '.join(splits)}: name the folder of the classes"
-        )
-    parts = {file: path.partition("/") for file, path in inside.items()}
-    labels = {file: Label(folder, rest) for file, (folder, _, rest) in parts.items() if rest}
-    empty = set(folders) - {class_name for class_name, _ in labels.values()}
-    if empty:
-        raise UserError(f"there are no files in its class folder {min(empty)!r}")
-    return labels
-
-
-def label_by_name(inside: dict[str, str], root: str) -> dict[str, Label]:
-    """Label the files in the folder ``root`` that are named like cat.0.jpg.
-
-    Args:
-        inside: file -> its path from root.
-    """
-    matches = {file: FLAT_NAME.fullmatch(path) for file, path in inside.items()}
-    labels = {file: Label(match[1], match[0]) for file, match in matches.items() if match}
-    classes = {class_name for class_name, _ in labels.values()}
-    if len(classes) < 2:
-        alone = min(classes, default=root.rstrip("/").rpartition("/")[2])
-        raise UserError(
-            f"there is {f'one class alone, {alone!r}' if alone else 'no class'}: it takes a "
-            "folder for each of two classes or more, or names like cat.0.jpg and dog.0.jpg"
-        )
-    return labels
+def refuse_archives(files: Iterable[str], path: Path) -> None:
+    """Refuse a source that holds archives and no photos."""
+    archives = []
+    for file in files:
+        if file.endswith("/"):
+            continue
+        if PurePosixPath(file).suffix.lower() in ARCHIVES:
+            archives.append(file)
+        elif not (mimetypes.guess_type(file)[0] or "image/").startswith(("text/", "application/")):
+            return  # may be a photo
+    zips = [file for file in archives if file.lower().endswith(".zip")]
+    advice = "unpack it, and name the folder or one of the zips in it"
+    if path.is_dir() and zips:
+        advice = f"name one: {command(path, zips[0])}"
+    if archives:
+        raise UserError(f"there are no photos in it, but archives ({listed(archives)}): {advice}")

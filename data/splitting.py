@@ -1,5 +1,6 @@
 """How photos are split into training, validation and test set: the steps of split_dataset.py."""
 
+import errno
 import hashlib
 import io
 import os
@@ -9,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from data.layout import disk_key
 from data.parallel import map_threads
 from data.photo_folder import MANIFEST, REJECTED, SPLITS, write_manifest, write_rejected
 from data.photos import decode
@@ -25,27 +27,50 @@ class Photo:
     name: str  # in the source
     class_name: str  # empty if it belongs to no class
     path: str  # below the folder of its class
+    part: str = ""  # the split it is in already; empty if the set is not split
     size: int = 0  # bytes
     sha256: str = ""
     width: int = 0
     height: int = 0
     reason: str = ""  # why it cannot be used; empty if it can
     split: str = ""
+    file: str = ""  # in the split folder
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is in a validation or test set that was given, which stays what it is."""
+        return self.part in ("val", "test")
 
 
 def find_photos(source: Source) -> list[Photo]:
-    """All files of the source, each read and decoded in full.
+    """All files of the source, and what their names say of them.
 
     Raises:
         UserError: the source does not say what the classes are.
     """
     labels, strays = source.labels()
-    photos = [Photo(name, label.class_name, label.path) for name, label in labels.items()]
-    photos = list(map_threads(lambda photo: examine(source, photo), photos, "checking"))
+    photos = [Photo(name, *label) for name, label in labels.items()]
     return photos + [Photo(name, "", name, reason="in no class folder") for name in strays]
 
 
-def examine(source: Source, photo: Photo) -> Photo:
+def splits_to_deal(photos: Iterable[Photo]) -> list[str]:
+    """The splits that are not in the source, and train, which is what they are dealt out of.
+
+    Empty if the source holds all three.
+    """
+    given = {photo.part for photo in photos} & set(SPLITS)
+    missing = [split for split in SPLITS if split not in given]
+    return missing and ["train", *(split for split in missing if split != "train")]
+
+
+def examine_photos(source: Source, photos: Iterable[Photo]) -> None:
+    """Read each file that belongs to a class, decode it in full, and note what it is."""
+    photos = [photo for photo in photos if not photo.reason]
+    for _ in map_threads(lambda photo: examine(source, photo), photos, "checking"):
+        pass
+
+
+def examine(source: Source, photo: Photo) -> None:
     """Fill in what the photo is, or why it cannot be used."""
     try:
         content = source.read(photo.name)
@@ -57,16 +82,22 @@ def examine(source: Source, photo: Photo) -> Photo:
         photo.reason = error.strerror or str(error)
     except UserError as error:
         photo.reason = str(error)
-    return photo
 
 
 def reject_conflicts(photos: Iterable[Photo]) -> None:
-    """Reject photos that occur, byte for byte, in two classes: one of the two is wrong."""
+    """Reject photos that occur, byte for byte, in two classes: one of the two is wrong.
+
+    Where validation or test set were given, reject their copies in the training set, too. They
+    themselves stay what they are.
+    """
     for group in group_copies(photos):
+        given = [copy for copy in group if copy.stays]
         for photo in group:
-            others = [copy.name for copy in group if copy.class_name != photo.class_name]
-            if others:
-                photo.reason = f"conflict: the same photo is {others[0]}"
+            others = [copy for copy in group if copy.class_name != photo.class_name]
+            if given and not photo.stays:
+                photo.reason = f"copy: the same photo is {given[0].name}"
+            elif others and not photo.stays:
+                photo.reason = f"conflict: the same photo is {others[0].name}"
 
 
 def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
@@ -79,36 +110,66 @@ def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
 
 
 def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
-    """Assign a split to each usable photo: by the ratios in every class, copies to the same one.
+    """Assign a split to each usable photo.
 
-    Photos are dealt out in the order of a hash of seed and content, so neither their names nor the
-    order in which they were found matters.
+    Splits that the source holds already are taken as they are. What is missing is dealt out of the
+    training photos, by the ratios in every class, copies to the same split. Photos are dealt out in
+    the order of a hash of seed and content, so neither their names nor the order in which they were
+    found matters.
 
     Args:
-        ratios: shares of the splits, in the order of ``SPLITS``; they sum to 1.
+        ratios: shares of the splits, in the order of ``SPLITS``; they sum to 1. Where a split is
+            given, those of the others keep their proportion.
 
     Raises:
-        UserError: a class has fewer different photos than there are splits.
+        UserError: a class has fewer different photos than there are splits, or a split has none.
     """
-    for class_name in sorted({photo.class_name for photo in photos} - {""}):
-        members = [photo for photo in photos if photo.class_name == class_name]
+    splits = splits_to_deal(photos) or ["train"]
+    share = dict(zip(SPLITS, ratios, strict=True))
+    whole = 1 - sum(share[split] for split in SPLITS if split not in splits)
+    classes = defaultdict(list)
+    for photo in photos:
+        if photo.class_name and not photo.stays:
+            classes[photo.class_name].append(photo)
+    for class_name, members in sorted(classes.items()):
         copies = group_copies(members)
-        if len(copies) < len(SPLITS):
+        if len(copies) < len(splits):
             bad = [f"; {photo.name}: {photo.reason}" for photo in members if photo.reason]
             raise UserError(
                 f"class {class_name!r} has {len(copies)} different photos that can be used: it "
-                f"takes {len(SPLITS)} at least, one for each split{''.join(bad[:3])}"
+                f"takes {len(splits)} at least, one for each split{''.join(bad[:3])}"
             )
         copies.sort(key=lambda group: draw(seed, group[0].sha256))
         total = sum(map(len, copies))
-        _, val, test = (max(1, round(ratio * total)) for ratio in ratios)
-        for split, wanted in (("test", test), ("val", val), ("train", total)):
-            keep = SPLITS.index(split)  # one group for each split still to come
-            while wanted > 0 and len(copies) > keep:
+        for keep, split in reversed(list(enumerate(splits))):  # train last
+            wanted = max(1, round(share[split] / whole * total)) if keep else total
+            while wanted > 0 and len(copies) > keep:  # one group for each split still to come
                 group = copies.pop()
                 wanted -= len(group)
                 for photo in group:
                     photo.split = split
+    for photo in photos:
+        if photo.stays and not photo.reason:
+            photo.split = photo.part
+    for split in SPLITS:
+        if not any(photo.split == split for photo in photos):
+            raise UserError(f"its {split} part holds no photo that can be used")
+
+
+def name_files(photos: list[Photo]) -> None:
+    """Name the file of each usable photo in the split folder: split/class/path below the class.
+
+    Where some disk would take two names for one, the second gets a number.
+    """
+    taken = set()
+    for photo in sorted(photos, key=lambda photo: photo.name):
+        path, number = PurePosixPath(photo.split, photo.class_name, photo.path), 1
+        if not photo.reason:
+            photo.file = str(path)
+            while disk_key(photo.file) in taken:
+                number += 1
+                photo.file = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+            taken.add(disk_key(photo.file))
 
 
 def draw(seed: int, sha256: str) -> bytes:
@@ -167,8 +228,7 @@ def place_photos(source: Source, photos: Iterable[Photo], folder: Path, mode: st
         mode: "copy", "hardlink" or "symlink".
 
     Raises:
-        UserError: the disk is too small for the copies.
-        OSError: a file cannot be written.
+        UserError: the disk is too small for the copies, or a file cannot be written.
     """
     photos = [photo for photo in photos if not photo.reason]
     needed, free = sum(photo.size for photo in photos), shutil.disk_usage(folder).free
@@ -179,22 +239,24 @@ def place_photos(source: Source, photos: Iterable[Photo], folder: Path, mode: st
         )
 
     def place(photo: Photo) -> None:
-        path = folder / placed_name(photo)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if mode == "copy":
-            path.write_bytes(source.read(photo.name))
-        elif mode == "symlink":
-            path.symlink_to((source.path / photo.name).resolve())
-        else:
-            os.link((source.path / photo.name).resolve(), path)
+        path = folder / photo.file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if mode == "copy":
+                path.write_bytes(source.read(photo.name))
+            elif mode == "symlink":
+                path.symlink_to((source.path / photo.name).resolve())
+            else:
+                os.link((source.path / photo.name).resolve(), path)
+        except OSError as error:
+            bad_name = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+            advice = ": rename it, or name an --output on another disk" if bad_name else ""
+            raise UserError(
+                f"{photo.name}: {error.strerror or error}{advice}; nothing was changed"
+            ) from None
 
     for _ in map_threads(place, photos, "writing"):
         pass
-
-
-def placed_name(photo: Photo) -> str:
-    """Where a photo is in the split folder."""
-    return f"{photo.split}/{photo.class_name}/{photo.path}"
 
 
 def write_tables(photos: list[Photo], folder: Path) -> None:
@@ -202,6 +264,6 @@ def write_tables(photos: list[Photo], folder: Path) -> None:
     good = [photo for photo in photos if not photo.reason]
     write_manifest(
         folder,
-        [(placed_name(p), p.class_name, p.split, p.sha256, p.width, p.height) for p in good],
+        [(p.file, p.class_name, p.split, p.sha256, p.width, p.height) for p in good],
     )
     write_rejected(folder, [(p.name, p.reason) for p in photos if p.reason])

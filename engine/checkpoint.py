@@ -7,34 +7,22 @@ The same command brings a file of an older format up to date.
 
 import argparse
 import os
+import warnings
+import zipfile
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from engine.checkpoint_fields import KEYS, check
 from engine.errors import UserError, as_user_error
 from engine.files import atomic_write
 
 FORMAT = "vgg16-googlenet/2"
 OLD_FORMAT = "vgg16-googlenet/1"
-# What testing and predicting need. A last.pth also has Trainer.state_dict().
-KEYS = {
-    "model": str,
-    "model_args": dict,
-    "state_dict": dict,
-    "dataset": str,
-    "classes": list,
-    "image_size": int,
-    "stored_size": int,
-    "resize_mode": str,
-    "mean": list,
-    "std": list,
-    "flip": bool,
-    "channels": int,
-    "epoch": int,
-    "metrics": dict,
-    "config": dict,
-}
 
 
 def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -49,20 +37,53 @@ def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        torch.save({"format": FORMAT, **checkpoint}, file)
+    """Write a checkpoint atomically; its folder is made where it is missing.
+
+    Raises:
+        OSError: it cannot be written. The path holds what it held before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            writer = Writer(file)
+            try:
+                torch.save({"format": FORMAT, **checkpoint}, writer)
+            except RuntimeError:
+                raise writer.error or RuntimeError(f"{path}: torch cannot save this") from None
+    except OSError as error:  # name the file that was meant, not the temporary one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+class Writer:
+    """Passes bytes on to a file, and remembers why it could not: torch.save does not say.
+
+    On a full disk its RuntimeError is about positions in a zip.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except BaseException as error:  # a signal's exception may come up here, too
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU. Nothing in the file can run code.
 
     Raises:
-        UserError: it is missing, broken, or not one that these scripts wrote.
+        UserError: it is missing, broken, not one that these scripts wrote, or holds what is
+            impossible.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint, size = read(path), os.path.getsize(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception:  # the unpickler meets broken files with many kinds of exception
@@ -73,15 +94,26 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         checkpoint = from_old_format(checkpoint)
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of these scripts (no format {FORMAT!r})")
-    missing = [key for key in KEYS if key not in checkpoint]
-    if missing:
-        raise UserError(f"{path}: this checkpoint lacks {', '.join(missing)}")
-    wrong = [key for key, kind in KEYS.items() if not isinstance(checkpoint[key], kind)]
-    if not wrong and len(checkpoint["classes"]) != checkpoint["model_args"].get("num_classes"):
-        wrong = ["classes"]
-    if wrong:
-        raise UserError(f"{path}: this checkpoint's {', '.join(wrong)} cannot be right")
+    check(checkpoint, path, size)
     return checkpoint
+
+
+def read(path: str | os.PathLike) -> object:
+    """What torch.save wrote, on the CPU, in no more memory than the file has bytes.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is no such file. torch raises many other exceptions.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError("not a file")  # opening a pipe would wait for its other end
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        # torch.save compresses nothing. What unpacks to more than the file could fill the memory.
+        if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+            raise ValueError("compressed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tensors of kinds that are refused later
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +127,8 @@ def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
         new["model_args"] = dict(new["model_args"])
         if new["model_args"].pop("torchvision_compatible", False):
             new["model"] = "torchvision_googlenet"
+    if "optimizer" in new:
+        new.setdefault("scaler", {})
     return new
 
 
@@ -103,34 +137,90 @@ def best_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return checkpoint.get("ema") or checkpoint["state_dict"]
 
 
-def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: object) -> None:
-    """Load ``best_weights`` into the model.
+def build(
+    create: Callable[..., nn.Module], checkpoint: dict[str, Any], path: str | os.PathLike
+) -> nn.Module:
+    """Build the network of a checkpoint, with ``best_weights`` in float32, on the CPU.
+
+    It is built on the meta device, where tensors take no memory, then takes over those of the
+    checkpoint: nothing that a file says of its network can fill the memory.
+
+    Args:
+        create: ``models.create_model``.
+
+    Raises:
+        UserError: there is no such network, or the weights do not fit it.
+    """
+    problems = as_user_error(ValueError, TypeError, prefix=f"{path}: ")
+    with problems, torch.device("meta"), Undrawn():
+        model = create(checkpoint["model"], **checkpoint["model_args"])
+    load_weights(model, checkpoint, path)
+    return model
+
+
+class Undrawn(TorchFunctionMode):
+    """Leaves out drawing weights, for which torch loads a second's worth of modules on meta."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Collection[type],
+        args: tuple = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        if func.__name__ in ("normal_", "kaiming_normal_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | os.PathLike) -> None:
+    """Make ``best_weights``, in float32, the tensors of the model.
 
     Raises:
         UserError: they do not fit.
     """
+    weights = {
+        name: tensor.detach().float() if tensor.is_floating_point() else tensor
+        for name, tensor in best_weights(checkpoint).items()
+    }
     with as_user_error(
         RuntimeError, AttributeError, TypeError, prefix=f"{path}: the weights do not fit: "
     ):
-        model.load_state_dict(best_weights(checkpoint))
+        model.load_state_dict(weights, assign=True)
 
 
 def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Write what testing and predicting need, in half the bytes of best.pth.
 
-    Vectors (biases, batch-norm statistics) are a thousandth of the whole and stay in float32.
+    Vectors (biases, batch-norm statistics) are a thousandth of the whole and stay in float32, as
+    does what float16 cannot hold.
+
+    Raises:
+        UserError: the source is no usable checkpoint.
+        OSError: the target cannot be written.
     """
     checkpoint = load(source)
-    half = {k: v.half() if v.dim() > 1 else v for k, v in best_weights(checkpoint).items()}
+    half = {name: halved(tensor) for name, tensor in best_weights(checkpoint).items()}
     save({key: checkpoint[key] for key in KEYS} | {"state_dict": half}, Path(target))
 
 
-if __name__ == "__main__":
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in half precision, unless it is a vector or some number is too large for that."""
+    half = tensor.half()
+    return half if tensor.dim() > 1 and half.isfinite().all() else tensor
+
+
+def main() -> None:
+    """``python -m engine.checkpoint``"""
     parser = argparse.ArgumentParser(description="Write a checkpoint's weights in half precision.")
     parser.add_argument("source", help="best.pth of a run")
     parser.add_argument("target", help="the file to write")
     args = parser.parse_args()
     try:
         export(args.source, args.target)
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    except (UserError, OSError) as error:
+        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
+
+
+if __name__ == "__main__":
+    main()

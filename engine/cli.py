@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,8 +13,9 @@ import torch
 
 from engine import checkpoint, distributed
 from engine.device import amp_dtype, has_bfloat16, keep_freed_memory, pick_device
-from engine.errors import Interrupted, UserError
+from engine.errors import Interrupted, UserError, quote
 from engine.optim import OPTIMIZERS, SCHEDULERS
+from engine.signals import stopping
 
 OUT_OF_MEMORY = (
     "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
@@ -27,10 +27,15 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main and exit: with 2 and one line on standard error for bad input."""
     name = Path(sys.argv[0]).name
     code = 0
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by what started this; print and tqdm need it
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up on the way out
+    for number in stopping():
+        if number != signal.SIGINT:  # which raises KeyboardInterrupt
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # cleans up
     try:
         main()
         sys.stdout.flush()
@@ -39,19 +44,21 @@ def run(main: Callable[[], None]) -> None:
         code = 141  # as of a program that SIGPIPE stops
     except Interrupted as stop:
         if distributed.is_main():
-            path = shlex.quote(str(stop))
-            print(f"interrupted; go on with: python {name} --resume {path}", file=sys.stderr)
-        code = 130
+            command = f"python {name} --resume {quote(stop.path)}"
+            print(f"interrupted; go on with: {command}", file=sys.stderr)
+        code = 128 + stop.signal
     except (UserError, OSError) as error:
         if distributed.is_main():
             print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
     except (RuntimeError, MemoryError) as error:
         # Raised by NumPy, by a GPU's allocator, and by the CPU's if the system refuses at once.
-        is_known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not is_known and "CPUAllocator" not in str(error):
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        is_worker = "DataLoader worker (pid" in str(error)  # torch's notice that one was killed
+        if not (is_memory or is_worker or "CPUAllocator" in str(error)):
             raise
-        print(f"{name}: error: {OUT_OF_MEMORY}", file=sys.stderr)
+        killed = f"{str(error).partition('. ')[0]}: out of memory? --workers 0 takes less"
+        print(f"{name}: error: {killed if is_worker else OUT_OF_MEMORY}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -59,6 +66,11 @@ def run(main: Callable[[], None]) -> None:
     finally:
         distributed.cleanup()
     sys.exit(code)
+
+
+def summary(doc: str | None) -> str:
+    """The first line of a docstring, which ``python -OO`` takes away."""
+    return (doc or "").split("\n")[0]
 
 
 def number(
@@ -123,6 +135,12 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add = parser.add_argument_group("data").add_argument
     add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
     add("--augment", action=on_off, help="vary the training images")
+    add(
+        "--flip",
+        action=on_off,
+        help="a mirror image means the same: train on both, average over both when judging "
+        "(default: with --augment)",
+    )
     add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
     add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
 
@@ -180,9 +198,15 @@ def parse_training(
     parser.set_defaults(**recipe(given))
     parser.add_argument("-h", "--help", action="help", help="show this page and exit")
     args = parser.parse_args()
+    if given.warmup_epochs is not None and args.warmup_epochs > args.epochs / 2:
+        raise UserError(
+            f"--warmup-epochs {args.warmup_epochs:g}: at most half of the {args.epochs} epochs"
+        )
     if args.dry_run:
         args.epochs, args.limit = 1, args.batch_size * args.accumulate_steps
+    args.warmup_epochs = min(args.warmup_epochs, args.epochs / 2)
     if not args.resume:
+        args.flip = args.augment if args.flip is None else args.flip
         return args, None
 
     resumed = checkpoint.load(args.resume)
@@ -200,6 +224,7 @@ def parse_training(
                 f"has {stored}: leave it out, or start a new run without --resume"
             )
     args = argparse.Namespace(**{**vars(args), **resumed["config"], **given})
+    args.flip = args.augment if args.flip is None else args.flip
     args.output_dir = args.resume.parent
     return args, resumed
 
@@ -211,6 +236,14 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
     """
     device = pick_device(args.device)
     distributed.setup(device)
+    processes = distributed.world_size()
+    before = getattr(args, "processes", processes)  # of the run that is resumed
+    if before != processes and distributed.is_main():
+        print(
+            f"note: the run had {before} processes and goes on with {processes}: dropout and "
+            "augmentation draw other numbers"
+        )
+    args.processes = processes
     if args.amp is None:
         args.amp = has_bfloat16(device)
     if not args.checkpoint_activations:  # else memory counts for more than speed

@@ -1,5 +1,9 @@
-"""The one exception meant for the user, and how other exceptions become it."""
+"""The one exception meant for the user, how other exceptions become it, commands to advise."""
 
+import os
+import shlex
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +12,26 @@ class UserError(Exception):
     """Wrong use or unusable input. The message is one line: what, where, what to do about it."""
 
 
+# The signals that stop a run: Ctrl-C, kill, a lost connection, and what batch systems send before
+# they kill. Windows lacks some of them.
+STOP_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+]
+
+
 class Interrupted(Exception):
-    """Stopped by Ctrl-C or SIGTERM, after the state was saved to the file that this names."""
+    """Stopped by a signal, after the state was saved.
+
+    Attributes:
+        path: the file that holds the state.
+        signal: the signal's number.
+    """
+
+    def __init__(self, path: os.PathLike, number: int) -> None:
+        super().__init__(path, number)
+        self.path, self.signal = path, number
 
 
 @contextmanager
@@ -22,3 +44,9 @@ def as_user_error(*kinds: type[Exception], prefix: str = "") -> Iterator[None]:
         yield
     except kinds as error:
         raise UserError(prefix + " ".join(str(error).split())[:300]) from None
+
+
+def quote(argument: object) -> str:
+    """An argument as the shell takes it: POSIX shells, or on Windows cmd.exe and PowerShell."""
+    text = str(argument)
+    return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)

@@ -19,7 +19,7 @@ def predict_logits(
     averaged (VGG, Section 3.2); the logits are those of the average.
 
     Args:
-        loader: batches of uint8 images, N x C x S x S, and labels.
+        loader: batches of uint8 images, N x C x S x S, and labels; there may be none.
         transform: uint8 images to the model's input. Left in evaluation mode.
         amp: the type of autocast; None: float32.
     """
@@ -35,6 +35,8 @@ def predict_logits(
         # The sum of both probabilities: softmax of it is that of their mean.
         logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
         labels.append(batch_labels)
+    if not logits:  # one of more processes than there are images
+        return torch.empty(0, 1), torch.empty(0, dtype=torch.int64)
     return torch.cat(logits), torch.cat(labels)
 
 

@@ -20,11 +20,11 @@ from torch import nn
 
 from data import fashionmnist, photo_folder
 from data.dataset import ImageDataset
-from data.photos import open_photo, to_channels, to_square
+from data.photos import open_photo, to_channels, to_square, upright
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint
 from engine.device import pick_device
-from engine.errors import UserError, as_user_error
+from engine.errors import UserError
 from engine.evaluate import predict_logits
 from models import create_model
 
@@ -98,7 +98,7 @@ class Classifier:
             invert: swap dark and light, if the network was trained on light things on black.
 
         Raises:
-            UserError: the file cannot be read as an image.
+            UserError: the file cannot be read as an image, or its values have no known range.
             ValueError: the array is not uint8.
         """
         channels = self.metadata["channels"]
@@ -109,7 +109,8 @@ class Classifier:
                 if image.dtype != np.uint8:
                     raise ValueError(f"expected an array of uint8, got {image.dtype}")
                 image = Image.fromarray(image)
-            photo = to_channels(ImageOps.exif_transpose(image), channels)
+            image.load()  # of a file that was opened and no more
+            photo = to_channels(upright(image), channels)
         if invert:
             photo = ImageOps.invert(photo)
         return to_square(photo, self.metadata["stored_size"], self.metadata["resize_mode"])
@@ -119,8 +120,17 @@ class Classifier:
 
         Args:
             loader: batches of uint8 images, N x C x stored_size x stored_size, and labels.
+
+        Raises:
+            UserError: the network's weights are so bad that some are no numbers.
         """
-        return predict_logits(self.model, loader, self.transform)
+        logits, labels = predict_logits(self.model, loader, self.transform)
+        if not logits.isfinite().all():
+            raise UserError(
+                "the network answers with NaN or infinity: its weights are damaged, or training "
+                "went astray: use another checkpoint"
+            )
+        return logits, labels
 
 
 def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier:
@@ -134,9 +144,7 @@ def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier
     """
     chosen = pick_device(device)
     saved = checkpoint.load(path)
-    with as_user_error(ValueError, TypeError, prefix=f"{path}: "):
-        model = create_model(saved["model"], **saved["model_args"])
-    checkpoint.load_weights(model, saved, path)
+    model = checkpoint.build(create_model, saved, path)
     # Channels last is the layout in which oneDNN (CPU) and cuDNN (GPU) convolve fastest.
     return Classifier(model.to(memory_format=torch.channels_last), saved, chosen)
 

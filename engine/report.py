@@ -4,10 +4,15 @@ pandas and matplotlib are imported where they are used: they take a second to lo
 ``predict.py`` needs neither.
 """
 
+import csv
+import os
+import sys
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +21,13 @@ from engine.files import atomic_write
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL import Image
+
+MISTAKES = 32  # on the page of mistakes
+# Confusion matrices of more classes have no counts in their cells, then only some of the names,
+# and in the end cells for several classes: a picture of bounded size, however many there are.
+MOST_COUNTS, MOST_NAMES, MOST_CELLS = 30, 40, 1000
 
 
 def print_epoch(row: dict[str, float], epochs: int, is_best: bool) -> None:
@@ -36,17 +47,16 @@ def write_log(history: list[dict[str, float]], folder: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame(history)
-    with atomic_write(folder / "log.csv", "w") as file:
-        frame.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    write_table(frame, folder / "log.csv", index=False, float_format="%.6g")
     draw_curves(frame, folder / "curves.png")
 
 
 def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
     """Loss, accuracy and learning rate over the epochs."""
-    plt = pyplot()
+    figure, grid = subplots(1, 3, (12, 3.6))
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    loss, accuracy, rate = grid.flat
     style = {"marker": "o", "markersize": 3}
     for axes, name, note in (
         (loss, "loss", "as minimised"),
@@ -73,8 +83,7 @@ def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save(figure, path)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -99,64 +108,108 @@ def class_table(confusion: np.ndarray, classes: Sequence[str]) -> "pd.DataFrame"
     )
 
 
+def write_predictions(
+    files: Sequence[str] | None,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    path: Path,
+) -> None:
+    """Write the answer to each image as CSV: file, truth, answer, probability of each class.
+
+    Args:
+        files: their names. None: the first column is the index in the test set.
+        probabilities: N x classes.
+    """
+    names = range(len(labels)) if files is None else files
+    answers = probabilities.argmax(1)
+    with atomic_write(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index" if files is None else "file", "truth", "answer", *classes])
+        for name, label, answer, row in zip(names, labels, answers, probabilities, strict=True):
+            numbers = [f"{probability:.6g}" for probability in row]
+            name = str(name).encode(errors="backslashreplace").decode()  # may be in no encoding
+            writer.writerow([name, classes[label], classes[answer], *numbers])
+
+
 def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path) -> None:
     """confusion_matrix.csv, and .png: counts, shaded by their share of the true class."""
     import pandas as pd
 
     frame = pd.DataFrame(confusion, pd.Index(classes, name="true"), classes)
-    frame.to_csv(folder / "confusion_matrix.csv")
-    plt = pyplot()
-    size = max(5.0, 0.62 * len(classes) + 1.8)
-    figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+    write_table(frame, folder / "confusion_matrix.csv")
+    draw_confusion(confusion, classes, folder / "confusion_matrix.png")
+
+
+def write_table(frame: "pd.DataFrame", path: Path, **options: Any) -> None:  # noqa: ANN401
+    """Write a CSV file, with the same bytes on every system."""
+    with atomic_write(path, "w") as file:
+        frame.to_csv(file, lineterminator="\n", **options)
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """Draw counts, classes x classes, shaded by their share of the true class."""
+    together = -(-len(classes) // MOST_CELLS)  # classes a cell
+    if together > 1:
+        starts = np.arange(0, len(classes), together)
+        confusion = np.add.reduceat(np.add.reduceat(confusion, starts, 0), starts, 1)
+    count = len(confusion)
+    size = max(5.0, 0.62 * count + 1.8) if count <= MOST_COUNTS else 12.0
+    figure, grid = subplots(1, 1, (size, size))
+    axes = grid[0, 0]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(confusion):
-        if count:
+    for (row, column), number in np.ndenumerate(confusion) if count <= MOST_COUNTS else ():
+        if number:
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=9)
-    ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, classes)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.savefig(folder / "confusion_matrix.png", dpi=100)
-    plt.close(figure)
+            axes.text(
+                column, row, f"{number:,}", ha="center", va="center", color=colour, fontsize=9
+            )
+    ticks = range(0, count, -(-count // MOST_NAMES))
+    names = [caption(classes[tick * together]) for tick in ticks]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    note = f" ({together} classes a cell)" if together > 1 else ""
+    axes.set_xlabel(f"predicted{note}")
+    axes.set_ylabel(f"true{note}")
+    save(figure, path)
 
 
 def draw_mistakes(
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
     path: Path,
-    count: int = 32,
+    files: Sequence[str] | None = None,
 ) -> None:
     """Draw the most confident mistakes, the worst first.
 
     Args:
-        images: uint8, N x C x H x W.
+        images: N of uint8, C x H x W; only those that are drawn are asked for.
         probabilities: N x classes.
+        files: the names of the images' files.
     """
-    plt = pyplot()
     predictions, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predictions != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     columns = 8
     rows = max(1, -(-len(wrong) // columns))
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(12, 1.95 * rows + 0.4), layout="constrained", squeeze=False
-    )
+    height = 1.95 if files is None else 2.1
+    figure, grid = subplots(rows, columns, (12, height * rows + 0.4))
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, index in zip(grid.flat, wrong, strict=False):
         show_image(axes, images[index])
-        axes.set_title(
-            f"{classes[predictions[index]]} {confidence[index]:.0%}\nis {classes[labels[index]]}",
-            fontsize=9,
-        )
+        lines = [
+            f"{caption(classes[predictions[index]], 15)} {confidence[index]:.0%}",
+            f"is {caption(classes[labels[index]], 17)}",
+        ]
+        if files is not None:
+            lines.append(caption(PurePath(files[index]).name, 20))
+        axes.set_title("\n".join(lines), fontsize=9)
     figure.suptitle(f"{len(wrong)} most confident mistakes: prediction, confidence, truth")
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save(figure, path)
 
 
 def draw_predictions(
@@ -168,38 +221,77 @@ def draw_predictions(
         photos: Pillow images.
         rows: for each photo its (class, probability) pairs, most probable first.
     """
-    plt = pyplot()
     side_by_side = 1 if len(photos) < 4 else 2
     lines = -(-len(photos) // side_by_side)
-    size = (6 * side_by_side, 2.2 * lines)
-    figure, grid = plt.subplots(lines, 2 * side_by_side, figsize=size, layout="constrained")
+    figure, grid = subplots(lines, 2 * side_by_side, (6 * side_by_side, 2.2 * lines))
     for axes in grid.flat:
         axes.set_axis_off()
     for (left, right), photo, row in zip(grid.reshape(-1, 2), photos, rows, strict=False):
         right.set_axis_on()
         left.imshow(photo, cmap="gray", vmin=0, vmax=255)
         names, values = zip(*reversed(row), strict=True)
-        bars = right.barh(names, values)
+        bars = right.barh(range(len(row)), values)  # two names may look the same when shortened
+        right.set_yticks(range(len(row)), map(caption, names))
         right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3)
         right.set_xlim(0, 1.2)
         right.set_xticks([])
         right.spines[["top", "right", "bottom"]].set_visible(False)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save(figure, path)
 
 
 def show_image(axes: "Axes", image: np.ndarray) -> None:
-    """Draw a uint8 C x H x W image, grey or RGB."""
+    """Draw a uint8 C x H x W image, grey or RGB; of a large one every second pixel, or fewer."""
+    step = max(1, image.shape[1] // 256)
+    image = image[:, ::step, ::step]
     axes.imshow(
         image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255
     )
 
 
+def caption(text: str, length: int = 24) -> str:
+    """Text for a picture: on one line, with its middle left out where it is longer than that."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(text) <= length:
+        return text
+    tail = length // 2 - 1
+    return f"{text[: length - tail - 1]}…{text[-tail:]}"
+
+
+def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+    """A figure of that size, in inches, and its axes, rows x columns, for ``save``."""
+    return pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+
+
 def pyplot() -> ModuleType:
-    """matplotlib's pyplot, drawing to files alone."""
+    """matplotlib's pyplot, drawing to files alone. A "$" in a name starts no formula."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may be inherited, and not be there
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"text.parse_math": False, "text.usetex": False})
     from matplotlib import pyplot
 
     return pyplot
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, and close it."""
+    try:
+        with warnings.catch_warnings(record=True) as caught, atomic_write(path) as file:
+            warnings.simplefilter("always")
+            figure.savefig(file, format="png", dpi=100)
+    finally:
+        pyplot().close(figure)
+    for warning in caught:
+        if "missing from" in str(warning.message):  # "Glyph 29483 missing from font(s) …"
+            note_missing_letters()
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+@cache
+def note_missing_letters() -> None:
+    """Say it once for all pictures."""
+    print("note: the pictures' font lacks some letters of the names", file=sys.stderr)

@@ -1,14 +1,16 @@
 """The folder of a run: best.pth, last.pth, log.csv and curves.png."""
 
-import shlex
+import errno
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
 from engine import checkpoint, report
 from engine.distributed import is_main
+from engine.errors import UserError, quote
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
@@ -31,12 +33,30 @@ class RunFolder:
             self.temporary = TemporaryDirectory()  # removed with this object
             self.folder = Path(self.temporary.name)
 
-    def begin(self, trainer: "Trainer", steps_per_epoch: int) -> None:
-        """Make room for a new run, and print a line on what is trained, and where."""
+    def begin(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
+        """Take the folder for this run, and print a line on what is trained, and where.
+
+        Args:
+            batch_size: images a batch, which is less than was asked for if there are too few.
+            steps_per_epoch: of the optimizer.
+
+        Raises:
+            UserError: another run is writing to the folder.
+        """
         if not is_main():
             return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = lock(self.folder)
+        for name in FILES:  # what a kill left half-written
+            for path in self.folder.glob(f".{name}-*"):
+                path.unlink(missing_ok=True)
         if trainer.epoch == trainer.step == 0:
             self.make_room()
+        else:
+            self.find_best(trainer)
+        asked = self.metadata["config"]["batch_size"]
+        if batch_size < asked:
+            print(f"note: too few images for --batch-size {asked}: batches of {batch_size}")
         count = sum(p.numel() for p in trainer.model.parameters())
         precision = str(trainer.settings.amp or torch.float32).removeprefix("torch.")
         print(
@@ -45,8 +65,7 @@ class RunFolder:
         )
 
     def make_room(self) -> None:
-        """Make the folder; what an earlier run left there moves to previous-N/ in it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Move what an earlier run left in the folder to previous-N/ in it."""
         left = [self.folder / name for name in FILES if (self.folder / name).exists()]
         if left:
             number = 1
@@ -57,6 +76,29 @@ class RunFolder:
             for path in left:
                 path.rename(previous / path.name)
             print(f"the run that was in {self.folder} is now in {previous}")
+
+    def find_best(self, trainer: "Trainer") -> None:
+        """Make sure that best.pth is still beside the last.pth that is resumed.
+
+        Without it, what the run announces at its end would not be there.
+
+        Raises:
+            UserError: the run is at its end, and best.pth is not there.
+        """
+        if not trainer.best:
+            return
+        path = self.folder / "best.pth"
+        try:
+            metrics = checkpoint.load(path)["metrics"]
+        except UserError:
+            metrics = None
+        if metrics == trainer.best:
+            return
+        lost = f"{path}: is not there, or not of this run (epoch {trainer.best['epoch']})"
+        if trainer.epoch >= trainer.settings.epochs:
+            raise UserError(f"{lost}: put it beside last.pth; there is nothing left to train")
+        print(f"note: {lost}: the best epoch from here on is kept")
+        trainer.best = {}
 
     def save_best(self, trainer: "Trainer") -> None:
         """Write best.pth: the weights that validation judged, for testing and predicting."""
@@ -89,7 +131,7 @@ class RunFolder:
         if self.dry_run or not is_main():
             return
         best, minutes = trainer.best, sum(row["seconds"] for row in trainer.history) / 60
-        path = shlex.quote(str(self.folder / "best.pth"))
+        path = quote(self.folder / "best.pth")
         print(
             f"\nBest: {best['val_accuracy']:.2%} validation accuracy in epoch {best['epoch']}, "
             f"after {minutes:.1f} minutes of training in all.\n"
@@ -97,3 +139,30 @@ class RunFolder:
             f"\nNext:\n  python test.py --checkpoint {path}{test_options}\n"
             f"  python predict.py PHOTO --checkpoint {path}"
         )
+
+
+def lock(folder: Path) -> IO[bytes]:
+    """Lock the folder for this process; the system unlocks it when the process ends, or dies.
+
+    Returns the open file that holds the lock.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    file = (folder / ".lock").open("ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return file  # a network disk without locks: as good as it gets
+        raise UserError(
+            f"{folder}: another run is writing there: wait for it, or name another --output-dir"
+        ) from None
+    return file

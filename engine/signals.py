@@ -1,20 +1,41 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks between steps."""
+"""The signals that stop a run, as a question that the training loop asks between steps.
+
+``Trainer`` then saves last.pth and raises ``Interrupted``, for which ``cli.run`` says how to go on.
+"""
 
 import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from engine.distributed import any_rank
+from engine.distributed import all_reduce_max, world_size
+from engine.errors import STOP_SIGNALS, Interrupted
+
+
+def stopping() -> list[int]:
+    """The signals that stop a run here: not those that are ignored, such as nohup's SIGHUP."""
+    return [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 class StopSignal:
-    """Remembers the first Ctrl-C or SIGTERM while it is entered, instead of dying of it.
+    """Remembers the first signal to stop while it is entered, instead of dying of it.
 
     A second Ctrl-C stops at once, as usual.
+
+    Args:
+        path: the file that the state is saved to.
+
+    Attributes:
+        received: the signal's number; 0 for none.
     """
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
     def __enter__(self) -> "StopSignal":
-        self.received = False
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.received = 0
+        self.before = {number: signal.signal(number, self.note) for number in stopping()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -25,8 +46,21 @@ class StopSignal:
         """The signal handler."""
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = True
+        self.received = self.received or number
 
-    def asked(self) -> bool:
-        """Whether any of the processes was asked to stop; the same answer in all of them."""
-        return any_rank(self.received)
+    def asked(self) -> int:
+        """The signal that any of the processes received; 0 for none. The same in all of them."""
+        return all_reduce_max(self.received)
+
+    def check(self) -> None:
+        """Raise Interrupted if any of the processes was asked to stop. The state must be saved."""
+        number = self.asked()
+        if number:
+            raise Interrupted(self.path, number)
+
+    def watch(self, loader: Iterable) -> Iterator[Any]:
+        """The batches of validation; checks before each, where no other process has to agree."""
+        for batch in loader:
+            if world_size() == 1:
+                self.check()
+            yield batch

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from tqdm import tqdm
 
 from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
 from engine.ema import ModelEMA
-from engine.errors import Interrupted, UserError, as_user_error
+from engine.errors import UserError, as_user_error
 from engine.evaluate import predict_logits
 from engine.run_folder import RunFolder
+from engine.seeding import derive_seed, seed_generator
 from engine.signals import StopSignal
 
 LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
@@ -36,8 +38,7 @@ class TrainSettings:
             as best; 0 for none.
         amp: the type of autocast in augmentation and forward pass, bfloat16 or float16;
             None: float32 throughout.
-        seed: the random draws of a step are a function of seed, step and rank, so that a resumed
-            run draws what the uninterrupted one would have, with no generator state to keep.
+        seed: of dropout and augmentation (``engine.seeding``).
     """
 
     epochs: int
@@ -97,13 +98,15 @@ class Trainer:
                 are too small for batch-norm. best.pth and last.pth stay as they were.
             Interrupted: by Ctrl-C or SIGTERM. last.pth has been written.
         """
-        epochs = self.settings.epochs
-        check_batch_size(self.model, train_loader.sampler.batch_size // world_size())
-        run.begin(self, train_loader.sampler.steps // self.settings.accumulate_steps)
-        with StopSignal() as stop:
+        epochs, batches = self.settings.epochs, train_loader.sampler
+        check_batch_size(self.model, batches.batch_size // world_size())
+        run.begin(self, batches.batch_size, batches.steps // self.settings.accumulate_steps)
+        with StopSignal(run.folder / "last.pth") as stop:
             while self.epoch < epochs:
                 train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
-                val_loss, val_accuracy = self.validate(val_loader)
+                run.save_last(self)  # or a kill while validating would cost the epoch
+                stop.check()
+                val_loss, val_accuracy = self.validate(stop.watch(val_loader))
                 row = {
                     "epoch": self.epoch + 1,
                     "train_loss": train_loss,
@@ -123,8 +126,8 @@ class Trainer:
                     run.save_best(self)
                 run.save_last(self)
                 run.log(self)
-                if stop.asked() and self.epoch < epochs:
-                    raise Interrupted(run.folder / "last.pth")
+                if self.epoch < epochs:
+                    stop.check()
 
     def train_epoch(
         self, loader: DataLoader, run: RunFolder, stop: StopSignal
@@ -178,7 +181,7 @@ class Trainer:
                 if can_stop and self.step < steps and stop.asked():
                     self.read_totals()  # which refuses a loss that is not finite
                     run.save_last(self)
-                    raise Interrupted(run.folder / "last.pth")
+                    stop.check()
         return self.read_totals()
 
     def progress_bar(self, steps: int) -> tqdm:
@@ -194,9 +197,13 @@ class Trainer:
 
     def seed_draws(self, step: int) -> None:
         """Make dropout and augmentation of this step a function of seed, step and rank alone."""
-        number = (self.settings.seed * 2**31 + step) * world_size() + rank()
-        torch.manual_seed(2 * number % 2**63)  # dropout
-        self.generator.manual_seed((2 * number + 1) % 2**63)  # augmentation: another stream
+        dropout, augmentation = (
+            derive_seed(self.settings.seed, purpose, step, rank())
+            for purpose in ("dropout", "augmentation")
+        )
+        torch.manual_seed(dropout)  # on all devices, and on a CPU with all bits of the seed:
+        seed_generator(torch.default_generator, dropout)
+        seed_generator(self.generator, augmentation)
 
     def read_totals(self) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of images so far in this epoch, over all processes.
@@ -220,7 +227,7 @@ class Trainer:
                 "before is untouched)"
             )
 
-    def validate(self, loader: DataLoader) -> tuple[float, float]:
+    def validate(self, loader: Iterable) -> tuple[float, float]:
         """Mean cross-entropy and accuracy of ``eval_model`` over all processes."""
         broadcast_buffers(self.eval_model)  # batch statistics differ: take the main process's
         logits, labels = predict_logits(self.eval_model, loader, self.transform, self.settings.amp)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,8 @@ import split_dataset
 import train_fashionmnist
 from data import fashionmnist
 from engine import checkpoint
+from engine.errors import Interrupted
+from engine.trainer import Trainer
 from models import create_model
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
@@ -197,6 +200,33 @@ def trained(tmp_path_factory) -> Path:
     }
     checkpoint.save(saved, path)
     return path
+
+
+def interrupt_at(monkeypatch, step: int, number: int = signal.SIGINT) -> None:
+    """Send this process the signal in the batch with that number of the whole run."""
+    seed_draws = Trainer.seed_draws
+
+    def stop(trainer, batch):
+        if batch == step:
+            os.kill(os.getpid(), number)
+        seed_draws(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "seed_draws", stop)
+
+
+@pytest.fixture
+def interrupted(train, monkeypatch):
+    """The folders of a whole run, and of one like it stopped by Ctrl-C."""
+
+    def run(*arguments, step):
+        whole = train(*SMALL, *arguments, folder="whole")
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(Interrupted):
+                train(*SMALL, *arguments, folder="stopped")
+        return whole, whole.parent / "stopped"
+
+    return run
 
 
 def same(one: object, other: object) -> bool:

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import pickle
+import resource
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -31,6 +33,69 @@ def test_save_is_all_or_nothing(tmp_path, monkeypatch):
         checkpoint.save({"step": 2}, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.pth"]
+
+
+@contextmanager
+def file_size_limit(size):
+    """Let the system refuse to write files larger than that (``ulimit -f``)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full_disk(_path):
+    """In place of ``atomic_write``: a file that takes nothing."""
+    with open("/dev/full", "wb") as file:
+        yield file
+
+
+def test_errors_of_the_disk_come_out_as_they_are(tmp_path, monkeypatch):
+    """torch.save turns them into a RuntimeError about positions in a zip."""
+    path = tmp_path / "last.pth"
+    checkpoint.save({"step": 1}, path)
+    before = path.read_bytes()
+    large = {"state_dict": {"weight": torch.zeros(10**6)}}
+    for size in (0, 100, 10**4, 10**6):  # in the head of the zip, in a tensor, …
+        with file_size_limit(size), pytest.raises(OSError, match=r"too large.*last\.pth"):
+            checkpoint.save(large, path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No space left.*last\.pth"):
+        patch.setattr(checkpoint, "atomic_write", full_disk)
+        checkpoint.save(large, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pth"]
+
+
+def test_export_says_in_one_line_what_it_cannot_do(trained, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    small = tmp_path / "small.pth"
+    for source, target, size, words in (
+        (trained, small, 10**6, "too large"),
+        (trained, tmp_path / "file" / "small.pth", resource.RLIM_INFINITY, "small.pth"),
+        (trained, tmp_path, resource.RLIM_INFINITY, str(tmp_path)),
+        (tmp_path / "no.pth", small, resource.RLIM_INFINITY, "no.pth: No such file"),
+        (tmp_path / "file", small, resource.RLIM_INFINITY, "not a checkpoint"),
+    ):
+        monkeypatch.setattr("sys.argv", ["checkpoint.py", str(source), str(target)])
+        with file_size_limit(size), pytest.raises(SystemExit) as stop:
+            checkpoint.main()
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and words in error and error.count("\n") == 1
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_export_keeps_what_half_precision_cannot_hold(trained, tmp_path):
+    saved = checkpoint.load(trained)
+    name = "conv1.conv.weight"
+    saved["state_dict"][name] = torch.full_like(saved["state_dict"][name], 1e6)
+    checkpoint.save(saved, tmp_path / "large.pth")
+    checkpoint.export(tmp_path / "large.pth", tmp_path / "small.pth")
+    small = checkpoint.load(tmp_path / "small.pth")["state_dict"]
+    assert torch.equal(small[name], saved["state_dict"][name])
+    assert small["conv2.conv.conv.weight"].dtype == torch.float16
 
 
 class Malicious:

@@ -28,6 +28,32 @@ def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
         assert "checkpoints/small.pth" in done.stderr
 
 
+def test_errors_that_users_can_mend_are_one_line(capsys):
+    killed = "DataLoader worker (pid 7) is killed by signal: Killed. \nIt may be out of memory."
+    for error, words in (
+        (MemoryError(), "out of memory: lower --batch-size"),
+        (
+            RuntimeError(killed),
+            "worker (pid 7) is killed by signal: Killed: out of memory? --workers",
+        ),
+        (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
+    ):
+
+        def main(error=error):
+            raise error
+
+        with pytest.raises(SystemExit) as stop:
+            cli.run(main)
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="a bug"):
+
+        def bug():
+            raise RuntimeError("a bug")
+
+        cli.run(bug)
+
+
 def parse(monkeypatch, *arguments):
     """The options of train_fashionmnist.py, with the recipe's defaults."""
     monkeypatch.setattr("sys.argv", ["train_fashionmnist.py", *arguments])

@@ -1,6 +1,9 @@
 """The dataset as an array, and the stratified split."""
 
+import pickle
+
 import numpy as np
+import pytest
 import torch
 
 from data.dataset import ImageDataset, stratified_split
@@ -31,3 +34,38 @@ def test_split_is_stratified_and_fixed():
     again = stratified_split(labels, 1 / 12, seed=1)
     assert np.array_equal(val, again[1])
     assert not np.array_equal(val, stratified_split(labels, 1 / 12, seed=2)[1])
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """1.2 MB of images in a file, mapped."""
+    images = np.random.RandomState(0).randint(0, 256, (100, 3, 64, 64), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    return np.load(tmp_path / "images.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(7), slice(5, 9), slice(0), slice(99, 100)], ids=str
+)
+def test_mapped_images_are_pickled_by_their_place(mapped, part):
+    for images in (mapped[part], np.asarray(mapped)[part], mapped[3:][:-1][part]):
+        dataset = ImageDataset(images, np.arange(len(images)), ["one"])
+        content = pickle.dumps(dataset)
+        assert len(content) < 3000
+        loaded = pickle.loads(content)
+        assert np.array_equal(loaded.images, images) and not loaded.images.flags.writeable
+        assert loaded.images.shape == images.shape and loaded.images.dtype == np.uint8
+        assert isinstance(pickle.loads(pickle.dumps(loaded)).images, np.ndarray)
+        assert len(pickle.dumps(loaded)) < 3000
+
+
+def test_other_images_are_pickled_whole(mapped):
+    for images in (mapped[::2], mapped[np.array([3, 1])], mapped[:, :, 1:], np.array(mapped)):
+        loaded = pickle.loads(pickle.dumps(ImageDataset(images, np.arange(len(images)), ["one"])))
+        assert np.array_equal(loaded.images, images) and type(loaded.images) is not dict
+
+
+def test_a_first_part_stays_mapped(mapped):
+    dataset = ImageDataset(mapped, np.arange(100), ["one"], [f"{n}.jpg" for n in range(100)])
+    assert len(pickle.dumps(dataset.first(20))) < 3000
+    assert dataset.first(20).files == [f"{n}.jpg" for n in range(20)]

@@ -78,6 +78,46 @@ def test_plain_files_are_accepted(small_files):
     assert len(fashionmnist.load_test(small_files)) == 1000
 
 
+@pytest.mark.parametrize(
+    "given",
+    ["", "FashionMNIST", "FashionMNIST/raw", "FashionMNIST/processed", "FashionMNIST/raw/more"],
+)
+def test_folders_around_the_files_are_as_good(small_files, tmp_path, given, monkeypatch):
+    raw = tmp_path / "sets" / "FashionMNIST" / "raw"
+    shutil.copytree(small_files, raw)
+    (raw.parent / "processed").mkdir()
+    (raw / "more").mkdir()
+    found = fashionmnist.find(tmp_path / "sets" / given)
+    assert found == raw and len(fashionmnist.load_test(found)) == 1000
+    monkeypatch.chdir(tmp_path / "sets" / given)
+    assert fashionmnist.find(".").resolve() == raw
+
+
+def test_a_file_or_a_folder_of_another_name_will_do(small_files, tmp_path):
+    for path in small_files.iterdir():
+        assert fashionmnist.find(path) == small_files
+    assert fashionmnist.find(tmp_path) == small_files  # in here/
+    with pytest.raises(UserError, match=r"no train-images-idx3-ubyte .*name the folder"):
+        fashionmnist.find(tmp_path / "nothing here")  # though its parent has them
+    (tmp_path / "other" / "deeper").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"deeper: there is no .*name the folder"):
+        fashionmnist.find(tmp_path / "other" / "deeper")
+
+
+def test_digits_with_the_same_file_names_are_passed_over(small_files, tmp_path):
+    sets = tmp_path / "sets"
+    for name in ("EMNIST", "MNIST", "ZMNIST"):
+        (sets / name / "raw").mkdir(parents=True)
+        for path in small_files.iterdir():
+            (sets / name / "raw" / path.name).write_bytes(gzip.compress(b"digits"))
+    with pytest.raises(UserError, match=r"EMNIST/raw/.*: not FashionMNIST's"):
+        fashionmnist.find(sets)
+    shutil.copytree(small_files, sets / "FashionMNIST" / "raw")
+    assert fashionmnist.find(sets) == sets / "FashionMNIST" / "raw"
+    with pytest.raises(UserError, match=r"MNIST/raw/.*: not FashionMNIST's"):
+        fashionmnist.find(sets / "MNIST")
+
+
 @pytest.mark.parametrize("name", fashionmnist.SHA256)
 @pytest.mark.parametrize("damage", ["truncated", "html", "other content", "empty", "missing"])
 def test_damaged_file_is_named_and_not_used(small_files, name, damage):

@@ -188,3 +188,16 @@ def test_other_input_is_refused(shape):
     got = " x ".join(map(str, shape))
     with pytest.raises(ValueError, match=f"N x 3 x 64 x 64, got {got}"):
         model(images)
+
+
+def test_local_response_norm_by_its_formula():
+    """Krizhevsky et al. 2012, Section 3.3: n = 5, alpha = 1e-4, beta = 0.75; as in Caffe, whose
+    networks the constants are tuned for, k = 1 and alpha is divided by n."""
+    model = GoogLeNet(in_channels=1, num_classes=2, image_size=32)
+    for norm, channels in ((model.norm1, 64), (model.norm2, 192)):
+        x = torch.randn(2, channels, 3, 3, dtype=torch.float64) * 100
+        expected = torch.empty_like(x)
+        for i in range(channels):
+            window = x[:, max(0, i - 2) : i + 3]
+            expected[:, i] = x[:, i] / (1 + 1e-4 / 5 * window.square().sum(1)) ** 0.75
+        torch.testing.assert_close(norm(x), expected)

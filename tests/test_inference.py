@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from data import fashionmnist
+from data import fashionmnist, photo_folder
 from data.loaders import eval_loader
 from engine import checkpoint
 from engine.errors import UserError
-from engine.inference import BATCH_SIZE, load_classifier, open_split
+from engine.inference import BATCH_SIZE, Classifier, batched, load_classifier, open_split
+from models import create_model
 
 
 @pytest.fixture
@@ -75,6 +76,53 @@ def test_a_prepared_image_is_as_validation_images_are(classifier, images, tmp_pa
     assert np.array_equal(classifier.prepare(tmp_path / "item.png"), images.images[7])
     inverted = classifier.prepare(tmp_path / "item.png", invert=True)
     assert np.array_equal(inverted, 255 - images.images[7])
+
+
+def odd_photos(folder):
+    """Cats and dogs of all kinds: turned, of 16 bits, floats, transparent, oblong, CMYK."""
+    random = np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[274] = 6
+    for class_name in ("Cat", "Dog"):
+        (folder / class_name).mkdir(parents=True)
+        for number in range(12):
+            width, height = random.integers(20, 90, 2)
+            pixels = random.integers(0, 256, (height, width, 4), dtype=np.uint8)
+            rgb, path = Image.fromarray(pixels[..., :3]), folder / class_name / str(number)
+            grey = pixels[..., 0]
+            match number % 6:
+                case 0:
+                    rgb.save(path, "JPEG", exif=turned)
+                case 1:
+                    Image.fromarray(grey.astype(np.uint16) * 250).save(path, "PNG", exif=turned)
+                case 2:
+                    Image.fromarray((grey / 255).astype(np.float32)).save(path, "TIFF")
+                case 3:
+                    Image.fromarray(pixels).save(path, "PNG")
+                case 4:
+                    rgb.resize((1200, 20)).save(path, "WEBP")
+                case 5:
+                    rgb.convert("CMYK").save(path, "JPEG")
+    return folder
+
+
+@pytest.mark.parametrize("size", [24, 56])
+def test_prediction_is_validation_to_the_last_bit(split, tmp_path, size):
+    folder = split(odd_photos(tmp_path / "photos"), "--ratios", "0.2", "0.6", "0.2")
+    images = photo_folder.load_split(folder, "val", size)
+    rows = photo_folder.read_manifest(folder).query("split == 'val'")
+    files = rows.sort_values(["sha256", "file"])["file"]
+    metadata = {"classes": images.classes, "mean": [0.5] * 3, "std": [0.25] * 3, "flip": True}
+    metadata |= {"channels": 3, "stored_size": size, "resize_mode": photo_folder.RESIZE_MODE}
+    model = create_model("googlenet", num_classes=2, image_size=32, batch_norm=True)
+    classifier = Classifier(model, metadata | {"image_size": 32}, torch.device("cpu"))
+    prepared = np.stack([classifier.prepare(folder / file) for file in files])
+    assert len(files) >= 12 and np.array_equal(prepared, images.images)
+    opened = np.stack([classifier.prepare(Image.open(folder / file)) for file in files])
+    assert np.array_equal(opened, prepared)
+    of_files, _ = classifier.logits(batched(iter(prepared)))
+    of_split, _ = classifier.logits(eval_loader(images, BATCH_SIZE))
+    assert torch.equal(of_files, of_split)
 
 
 def test_what_cannot_be_read_is_said(classifier, tmp_path):

@@ -43,3 +43,35 @@ def test_schedules(name):
     last = {"onecycle": 1e-5, "cosine": 1e-4, "step": 1.1e-3, "constant": 0.1}[name]
     assert rates[-1] <= last
     build_scheduler(optimizer, name, 0.1, total_steps=1, warmup_steps=2).step()  # as in a dry run
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_kernels_and_matrices_decay_and_vectors_do_not(name):
+    """Without gradients a step does nothing but decay, to 1 - 0.1 x 0.5 of what was."""
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
+    optimizer = build_optimizer(model, name, lr=0.1, weight_decay=0.5)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 2.0)
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    after = {name: parameter.mean().item() for name, parameter in model.named_parameters()}
+    expected = {"0.weight": 1.9, "0.bias": 2, "1.weight": 2, "1.bias": 2}
+    assert after == pytest.approx(expected | {"3.weight": 1.9, "3.bias": 2})
+
+
+def test_frozen_weights_are_not_the_optimizers():
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
+    optimizer = build_optimizer(model, "adam", lr=0.1, weight_decay=0.5)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in model[1].parameters()}
+
+
+def test_momentum_is_that_of_the_papers():
+    """Two steps of SGD with a gradient of 1: 0.1, and 0.1 x (1 + 0.9)."""
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0)
+    nn.init.zeros_(model.weight)
+    for _ in range(2):
+        model.weight.grad = torch.ones_like(model.weight)
+        optimizer.step()
+    assert model.weight.item() == pytest.approx(-0.1 - 0.19)

@@ -33,7 +33,7 @@ def test_stale_or_damaged_cache_is_made_again(ready):
     images = np.array(photo_folder.load_split(ready, "val", 16).images)
     (cache,) = (ready / ".cache").glob("val_16px_*.npy")
     whole = cache.read_bytes()
-    for damaged in (b"", whole[:-10], b"nonsense"):
+    for damaged in (b"", whole[:-10], b"nonsense", b"PK\x03\x04"):
         cache.write_bytes(damaged)
         assert np.array_equal(photo_folder.load_split(ready, "val", 16).images, images)
     photo_folder.load_split(ready, "val", 20)
@@ -97,6 +97,15 @@ def test_what_file_managers_leave_behind_does_no_harm(ready):
     assert not any(".thumbnails" in str(path) for path in photos_at(ready / "train"))
 
 
+def test_mean_and_std_that_weigh_photos_by_size_are_refused(ready):
+    path = ready / "mean_std.json"
+    found = json.loads(path.read_text())
+    assert found.pop("weighting") == "each photo counts the same, whatever its size"
+    path.write_text(json.dumps(found | {"pixels": 12345}))  # as it was written before
+    with pytest.raises(UserError, match=r"by their size.*run: python compute_mean_std"):
+        photo_folder.read_mean_std(ready)
+
+
 def test_mean_and_std_of_another_split_are_refused(split, ready, tmp_path):
     split(tmp_path / "photos", "--overwrite", "--seed", "1")
     with pytest.raises(UserError, match=r"compute_mean_std\.py"):
@@ -110,7 +119,16 @@ def test_mean_and_std_of_another_split_are_refused(split, ready, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"mean": "abc"}, {"mean": [0.5] * 2}, {"std": [0.1, 0.2, 0]}, {"std": None}]
+    "values",
+    [
+        {"mean": "abc"},
+        {"mean": [0.5] * 2},
+        {"mean": [0.5, 0.5, float("nan")]},
+        {"mean": [127.5] * 3},
+        {"mean": [-0.5] * 3},
+        {"std": [0.1, 0.2, 0]},
+        {"std": None},
+    ],
 )
 def test_mean_and_std_that_cannot_be_right(ready, values):
     path = ready / "mean_std.json"

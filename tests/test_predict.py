@@ -1,10 +1,15 @@
 """predict.py: one photo goes the way of the validation set; tables, JSON, figures, bad files."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import predict
@@ -12,6 +17,8 @@ from data import fashionmnist
 from data.loaders import eval_loader
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, evaluate
+from engine.errors import UserError
+from engine.inference import Classifier
 from models import create_model
 
 CLASSES = fashionmnist.CLASSES
@@ -78,6 +85,85 @@ def test_unreadable_files_do_not_stop_the_others(script, trained, items):
     assert len(done.stdout.splitlines()) == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 2 and "broken.jpg" in lines[0] and "missing.png" in lines[1]
+
+
+def test_folders_are_read_by_content(run, error_of, trained, items):
+    """Whatever a photo is called, and through links; what is none is counted and named."""
+    (items / "deeper ü" / "nine.png").rename(items / "deeper ü" / "nine")
+    (items / "7.png").rename(items / "7.jpe")
+    picture = Image.open(items / "0.png")
+    picture.save(items / "photo.dat", "MPO", save_all=True, append_images=[picture])
+    (items / "@eaDir").mkdir()
+    picture.save(items / "@eaDir" / "thumb.jpg")
+    (items / "linked").symlink_to(items / "deeper ü")
+    (items / "loop").symlink_to(items)
+    os.mkfifo(items / "pipe")
+    (items / "data.json").write_text("{}")
+    done = run(predict, items, "--checkpoint", trained, "--json")
+    found = [entry["file"] for entry in json.loads(done.out)]
+    assert [os.path.relpath(file, items) for file in found] == [
+        *(f"{n}.png" for n in range(7)),
+        *("7.jpe", "EIGHT.PNG", "deeper ü/nine", "linked/nine", "photo.dat"),
+    ]  # fmt: skip
+    (line,) = done.err.splitlines()
+    assert line.startswith("predict.py: passed over 3 files that are not photos: ")
+    assert all(name in line for name in ("data.json", "notes.txt", "pipe"))
+
+    (items / "phone").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (items / "download.jpg").write_text("<html>")
+    first, second, third = error_of(predict, items, "--checkpoint", trained).splitlines()
+    assert first == line  # a file whose name says photo is not passed over
+    assert "download.jpg: not an image" in second and "phone: HEIC" in third
+
+
+def test_folder_without_photos(error_of, trained, items, tmp_path):
+    (tmp_path / "texts").mkdir()
+    assert "texts: no photos" in error_of(predict, tmp_path / "texts", "--checkpoint", trained)
+    (tmp_path / "texts" / "notes.txt").write_text("not a photo")
+    lines = error_of(predict, tmp_path / "texts", "--checkpoint", trained).splitlines()
+    assert "passed over 1 file that is not a photo" in lines[0] and "texts: no photos" in lines[1]
+
+
+def test_json_is_json_in_any_encoding(run, trained, tmp_path):
+    names = [b"caf\xc3\xa9 \xe2\x82\xac.png", b"no utf-8 \xff.png", b'"quoted"\n\\.png']
+    for name in names:
+        Image.new("L", (28, 28)).save(os.fsencode(tmp_path) + b"/" + name, "PNG")
+    out = run(predict, tmp_path, "--checkpoint", trained, "--json").out
+    assert out.isascii()  # whatever the encoding of standard output is
+    files = [os.fsencode(entry["file"]) for entry in json.loads(out)]
+    assert sorted(files) == sorted(os.fsencode(tmp_path) + b"/" + name for name in names)
+
+
+def test_a_network_that_answers_nan_is_refused(trained, items):
+    saved = checkpoint.load(trained)
+    damaged = create_model("googlenet", **saved["model_args"])
+    for value in (torch.nan, torch.inf):
+        torch.nn.init.constant_(damaged.linear.weight, value)
+        with pytest.raises(UserError, match="NaN or infinity"):
+            Classifier(damaged, saved, torch.device("cpu")).predict([items / "0.png"])
+
+
+def test_large_folders_are_read_in_order_in_parallel_and_within_bounds(tmp_path, capsys):
+    class Slow:
+        """Notes the threads it runs in; the first photos take longest."""
+
+        threads, prepared = set(), 0
+
+        def prepare(self, file, _invert):
+            self.threads.add(threading.get_ident())
+            time.sleep(0.05 if int(file.stem) < 2 else 0)
+            self.prepared += 1
+            return np.full((1, 1), int(file.stem), np.int64)
+
+    for number in range(300):
+        (tmp_path / f"{number:03}.png").touch()
+    photos = predict.Photos(Slow(), [tmp_path], invert=False)
+    for number, array in enumerate(photos):
+        assert array == number
+        assert photos.classifier.prepared <= number + 8 * os.cpu_count() + 2
+    assert len(photos.files) == 300
+    assert len(Slow.threads) > 1 or os.cpu_count() == 1
+    assert "/300 [" in capsys.readouterr().err  # a bar, with the time that remains
 
 
 def test_predict_loads_only_what_it_uses(script, trained, items):

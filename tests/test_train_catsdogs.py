@@ -1,14 +1,14 @@
 """Photos from the split to the answer: train_catsdogs.py, test.py, predict.py."""
 
 import json
-import os
 import shutil
-import signal
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import models
 
 import compute_mean_std
@@ -19,10 +19,10 @@ import train_fashionmnist
 from data import photo_folder, transforms
 from data.loaders import eval_loader
 from data.transforms import Augmentation
-from engine import checkpoint, evaluate, inference, trainer
+from engine import checkpoint, evaluate, inference
 from engine.errors import Interrupted, UserError
 from models import create_model
-from tests.conftest import KAGGLE, needs_kaggle, photo, write_photos
+from tests.conftest import KAGGLE, interrupt_at, needs_kaggle, photo, write_photos
 
 SMALL = ("--image-size", "32", "-b", "8", "--epochs", "1", "--warmup-epochs", "0")
 
@@ -115,6 +115,41 @@ def test_training_learns_red_from_blue(train):
     assert best["metrics"]["val_accuracy"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--freeze-features",), "of random weights"),
+        (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing below the heads"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(train, arguments, words):
+    with pytest.raises(UserError, match=words):
+        train(*arguments)
+
+
+def test_mirror_images_may_be_other_classes(run, split, tmp_path):
+    """Red on the left or on the right: what ``--no-flip`` is for."""
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 80, (32, 32, 3), np.uint8)
+        class_name, columns = ("left", slice(0, 16)) if number % 2 else ("right", slice(16, 32))
+        pixels[:, columns, 0] += 150
+        path = tmp_path / "arrows" / class_name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    folder = split(tmp_path / "arrows", "--ratios", "0.5", "0.25", "0.25")
+    run(compute_mean_std, folder)
+    accuracy = {}
+    for option, said in (("--flip", True), ("--no-flip", False)):
+        arguments = ("--data-dir", folder, *SMALL, "--epochs", "8", "--no-augment", option)
+        printed = run(train_catsdogs, *arguments, "--lr", "1e-3", "--output-dir", tmp_path / option)
+        assert ("use --no-flip" in printed.out) == said
+        saved = checkpoint.load(tmp_path / option / "best.pth")
+        assert saved["flip"] == said
+        accuracy[option] = saved["metrics"]["val_accuracy"]
+    # Seen from both sides, an arrow and its mirror image are the same: noise is all that is left.
+    assert accuracy["--no-flip"] == 1.0 and accuracy["--flip"] < 0.9
+
+
 def test_testing_on_another_split(run, split, train, tmp_path):
     path = train()
     other = split(tmp_path / "photos", "--seed", "1", folder="other")
@@ -131,18 +166,12 @@ def test_testing_on_another_split(run, split, train, tmp_path):
         run(test_script, "--checkpoint", path, "--sample")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--freeze-features",)])
-def test_resume_of_photos(run, split, train, monkeypatch, tmp_path, arguments):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_resume_of_photos(run, split, train, monkeypatch, tmp_path, frozen):
+    arguments = ("--freeze-features", "--init", train(folder="init")) if frozen else ()
     whole = checkpoint.load(train(*arguments, folder="whole").with_name("last.pth"))
-    seed_draws = trainer.Trainer.seed_draws
-
-    def press_ctrl_c(trainer, number):
-        if number == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        seed_draws(trainer, number)
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "seed_draws", press_ctrl_c)
+        interrupt_at(patch, 1)
         with pytest.raises(Interrupted):
             train(*arguments)
     last = tmp_path / "run" / "last.pth"
@@ -242,7 +271,9 @@ def test_frozen_features_stay_as_they_are(train, monkeypatch, model):
         built.update({k: v.clone() for k, v in network.state_dict().items()})
 
     monkeypatch.setattr(train_catsdogs, "freeze_features", remember)
-    path = train("--model", model, "--freeze-features", "--lr", "1e-2").with_name("last.pth")
+    init = train("--model", model, folder="init")
+    arguments = ("--init", init, "--freeze-features", "--lr", "1e-2")
+    path = train("--model", model, *arguments).with_name("last.pth")
     trained = checkpoint.load(path)["state_dict"]
     changed = {name for name, tensor in trained.items() if not torch.equal(tensor, built[name])}
     assert changed and all(name.startswith(("linear", "classifier")) for name in changed)

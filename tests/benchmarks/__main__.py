@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine import cli
-from tests.benchmarks import ablations, accuracy, photos, scaling, speed, startup
+from tests.benchmarks import ablations, accuracy, photos, predict, scaling, speed, startup
 
 SECTIONS = {
     "training": speed.training,
@@ -27,6 +27,7 @@ SECTIONS = {
     "cost": scaling.cost,
     "photos": photos.benchmark,
     "photos-memory": photos.memory,
+    "predict": predict.benchmark,
     "startup": startup.benchmark,
     "accuracy": accuracy.benchmark,
     "ablations": ablations.benchmark,

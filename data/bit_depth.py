@@ -1,0 +1,88 @@
+"""Images of more than 8 bits a pixel, integers and floats, as 8-bit grey."""
+
+import math
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from engine.errors import UserError
+
+
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """Grey integers or floats of 12 bits or more as 8-bit grey; other images as they are.
+
+    Black and white are those of the file's type, never those of its pixels: 0 and 65,535 for 16
+    bits, 0 and 1 for floats; or what TIFF's tags declare. What lies beyond is clipped, and NaN
+    becomes black. Integers of 32 bits are taken for 16 bits in a wider type, as Pillow has them.
+
+    Raises:
+        UserError: the range cannot be known: nothing declares that of signed integers, or the
+            pixels show that the type's is not theirs.
+    """
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    signed = number(tags, "SampleFormat") == 2
+    bits = number(tags, "BitsPerSample") or 16
+    if not image.mode.startswith(("I", "F")) and not signed:
+        return image
+    black, white = declared_range(tags)
+    of_16_bits = image.mode == "I" and image.format in ("PNG", "PPM")  # by their specifications
+    certain = white is not None or image.mode.startswith("I;16") or of_16_bits
+    if signed and (image.mode == "L" or (bits == 16 and white is None)):
+        raise UserError(
+            f"signed integers of {bits} bits, of which nothing says which is white: save it with "
+            "8 or 16 bits, unsigned"
+        )
+    if white is None:
+        white = 1 if image.mode == "F" else 2 ** min(bits, 16) - 1
+    if number(tags, "PhotometricInterpretation") == 0:  # white is zero
+        black, white = white, black
+
+    grey = np.empty((image.height, image.width), np.uint8)
+    step = max(1, 2**18 // image.width)  # rows at a time: a large photo takes no large copies
+    numbers = lit = beyond = above_8_bits = 0  # pixels
+    for top in range(0, image.height, step):
+        rows = image.crop((0, top, image.width, min(top + step, image.height)))
+        pixels = np.asarray(rows)
+        if image.mode == "I" and max(black, white) >= 2**31:  # Pillow reads unsigned as signed
+            pixels = pixels.view(np.uint32)
+        values = (pixels.astype(np.float32) - black) / (white - black)
+        is_nan = np.isnan(values)
+        values[is_nan] = 0
+        numbers += values.size - np.count_nonzero(is_nan)
+        lit += np.count_nonzero(values)
+        beyond += np.count_nonzero((values < 0) | (values > 1))
+        above_8_bits += np.count_nonzero(pixels > 255)
+        grey[top : top + step] = (values.clip(0, 1) * 255).round()
+        if "transparency" in image.info:  # a PNG's transparent grey
+            grey[top : top + step][pixels == image.info["transparency"]] = 255
+    if not numbers:
+        raise UserError("none of its pixels is a number")
+    # A few floats beyond are noise or highlights. Many are another unit.
+    if not certain and image.mode == "F" and beyond > lit / 4:
+        raise UserError(
+            "floats that are not between 0 (black) and 1 (white): rescale them, or save it with 8 "
+            "or 16 bits"
+        )
+    if not certain and image.mode == "I" and (beyond or not above_8_bits):
+        raise UserError(
+            "32-bit integers, of which nothing says which is white: save it with 8 or 16 bits"
+        )
+    return Image.fromarray(grey)
+
+
+def declared_range(tags: Any) -> tuple[float, float | None]:  # noqa: ANN401
+    """Black and white as a TIFF's tags declare them; white is None where they do not."""
+    for prefix in ("S", ""):  # SMaxSampleValue is TIFF 6.0's for any type, the other its elder
+        white = number(tags, f"{prefix}MaxSampleValue")
+        black = number(tags, f"{prefix}MinSampleValue") or 0
+        if white is not None and white > black:
+            return black, white
+    return 0, None
+
+
+def number(tags: Any, name: str) -> float | None:  # noqa: ANN401
+    """The value of a TIFF's tag, of its first channel; None if it is not there, or no number."""
+    value = tags.get(ExifTags.Base[name])
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,0 +1,127 @@
+"""Photos in a folder for each class, for a network that knows the classes: nothing is split."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.layout import FLAT_NAME, listed
+from data.parallel import map_threads
+from data.photos import decode, to_channels, to_square
+from data.sources import open_source
+from engine.errors import UserError
+
+
+class ClassFolders:
+    """The photos in a folder or zip, decoded batch by batch, so that any number fits into memory.
+
+    Their classes are the folders that they lie in, or the first part of names like cat.0.jpg. Not
+    all of the network's classes need to be there.
+
+    Args:
+        classes: those of the network, in the order of its labels.
+        size: pixels a side, of the arrays.
+        channels: 1 for grey, 3 for RGB.
+        resize_mode: see ``data.photos.to_square``.
+
+    Attributes:
+        files: the names of the photos that ``batches`` has decoded.
+        skipped: (name, reason) of the files that it could not decode.
+
+    Raises:
+        UserError: there are no photos, or some are of classes that the network does not know.
+    """
+
+    def __init__(
+        self, path: Path, classes: Sequence[str], size: int, channels: int, resize_mode: str
+    ) -> None:
+        self.source = open_source(path)
+        self.size, self.channels, self.resize_mode = size, channels, resize_mode
+        files = [name for name in self.source.names() if not name.endswith("/")]
+        found, outside = find_classes(files, classes)
+        indices = spelled(classes)
+        unknown = sorted({name for name in found.values() if spelling(name) not in indices})
+        if unknown or not found:
+            what = f"has the classes {listed(unknown)}" if unknown else "has no folders of classes"
+            raise UserError(
+                f"{path}: {what}, and the checkpoint knows {', '.join(classes)[:300]}: name what "
+                "holds a folder for each of these, or for some of them"
+            )
+        self.labels = {file: indices[spelling(name)] for file, name in found.items()}
+        self.files: list[str] = []
+        self.skipped = [(file, "lies in no class's folder") for file in outside]
+
+    @property
+    def images(self) -> "ClassFolders":
+        """What ``images[index]`` is taken from, as of an ``ImageDataset``."""
+        return self
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The photo ``files[index]``: uint8, channels x size x size."""
+        return self.decode(self.files[index])
+
+    def decode(self, file: str) -> np.ndarray:
+        photo = to_channels(decode(BytesIO(self.source.read(file))), self.channels)
+        return to_square(photo, self.size, self.resize_mode)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each photo once, N x channels x size x size, and their labels, N; with a progress bar."""
+
+        def attempt(file: str) -> np.ndarray | str:
+            try:
+                return self.decode(file)
+            except OSError as error:
+                return error.strerror or str(error)
+            except UserError as error:
+                return str(error)
+
+        names, arrays = list(self.labels), []
+        for file, array in zip(names, map_threads(attempt, names, "test"), strict=True):
+            if isinstance(array, str):
+                self.skipped.append((file, array))
+                continue
+            self.files.append(file)
+            arrays.append(array)
+            if len(arrays) == batch_size:
+                yield self.batch(arrays)
+                arrays = []
+        if arrays:
+            yield self.batch(arrays)
+
+    def batch(self, arrays: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The photos that were decoded last, and their labels."""
+        labels = [self.labels[file] for file in self.files[-len(arrays) :]]
+        return torch.from_numpy(np.stack(arrays)), torch.tensor(labels)
+
+
+def spelling(name: str) -> str:
+    """The same for all spellings of a class; for a slash, which no folder's name has, "_"."""
+    return unicodedata.normalize("NFC", name).casefold().replace("/", "_")
+
+
+def spelled(classes: Sequence[str]) -> dict[str, int]:
+    """The index of each class, by its spelling."""
+    return {spelling(name): index for index, name in enumerate(classes)}
+
+
+def find_classes(files: Iterable[str], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The class of each file; and the files that belong to none.
+
+    Descends as long as there is a single folder, which is no class.
+    """
+    files, root, known = list(files), "", spelled(classes)
+    while True:
+        inside = {file: file[len(root) :] for file in files if file.startswith(root)}
+        folders = {name.split("/")[0] for name in inside.values() if "/" in name}
+        if len(folders) != 1 or spelling(min(folders)) in known:
+            break
+        root += min(folders) + "/"
+    if folders:
+        found = {file: name.split("/")[0] for file, name in inside.items() if "/" in name}
+    else:
+        matches = {file: FLAT_NAME.fullmatch(name) for file, name in inside.items()}
+        found = {file: match[1] for file, match in matches.items() if match}
+    return found, [file for file in files if file not in found]

@@ -1,0 +1,41 @@
+"""Where every random stream gets its seed."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def derive_seed(seed: int, purpose: str, *place: int) -> int:
+    """A seed of 63 well-mixed bits, the same on every system, for one stream of random numbers.
+
+    Generators do not mix the seeds that they are given, and torch's on a CPU looks at the low 32
+    bits alone, so that ``seed * 2**31 + step`` would be ``step`` for every even seed.
+
+    Args:
+        seed: of the run.
+        purpose: what the stream is for, such as "dropout": each purpose has its own streams.
+        place: where in the run, such as epoch, or step and rank.
+    """
+    code = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
+    # 64 bits for each number, and how many there are, so that no two streams read alike.
+    numbers = (seed, code, len(place), *place)
+    words = [number >> shift & 0xFFFFFFFF for number in numbers for shift in (0, 32)]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1
+
+
+def seed_generator(generator: torch.Generator, seed: int) -> torch.Generator:
+    """``generator.manual_seed(seed)``, of which all bits count on a CPU, too; returns it.
+
+    There, ``manual_seed`` fills the 624 words of a Mersenne twister from 32 bits: a thousand steps
+    of a thousand seeds would share streams. NumPy fills them from all bits.
+    """
+    generator.manual_seed(seed)
+    if generator.device.type == "cpu":
+        state = generator.get_state()
+        # torch stores each word in 64 bits, behind three numbers: seed, words left, next word.
+        words = state[24 : 24 + 624 * 8].view(torch.int64)
+        key = np.random.MT19937(seed).state["state"]["key"]
+        words.copy_(torch.from_numpy(key.astype(np.int64)))
+        generator.set_state(state)
+    return generator

@@ -1,0 +1,182 @@
+"""What the names of a set of photos say: classes, and parts of a set that is split already."""
+
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from data import layout
+from data.photo_folder import read_manifest
+from engine.errors import UserError
+from tests.conftest import photo, zipped
+
+SOURCE = Path("photos")
+
+
+def names(*patterns: str, count: int = 2) -> list[str]:
+    """Files by patterns: "train/{cat,dog}/*.jpg" -> train/cat/0.jpg, train/cat/1.jpg, …"""
+    found = []
+    for pattern in patterns:
+        before, brace, after = pattern.partition("{")
+        if brace:
+            choices, _, rest = after.partition("}")
+            found += names(*(before + c + rest for c in choices.split(",")), count=count)
+        else:
+            found += [pattern.replace("*", str(n)) for n in range(count if "*" in pattern else 1)]
+    return found
+
+
+def found(*patterns: str) -> Counter:
+    """How many files of each part and class there are; None for those in no class."""
+    labels, strays = layout.label(names(*patterns), SOURCE)
+    assert len(labels) + len(strays) == len([n for n in names(*patterns) if n[-1] != "/"])
+    counts = Counter((label.part, label.class_name) for label in labels.values())
+    return counts + Counter({None: len(strays)})
+
+
+def parts(**classes: str) -> Counter:
+    """Two files each: parts(train="a b", test="a b")."""
+    return Counter({(part, name): 2 for part, listed in classes.items() for name in listed.split()})
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["train/{a,b}/*.jpg", "test/{a,b}/*.jpg"], parts(train="a b", test="a b")),
+        (["train/{a,b}/*.jpg", "valid/{a,b}/*.jpg", "test/{a,b}/*"], "train val test"),
+        (["Training/{a,b}/*.jpg", "Testing/{a,b}/*.jpg"], "train test"),
+        (["x/clothing/train/{a,b}/*", "x/clothing/validation/{a,b}/*"], "train val"),
+        (["archive/data/TrainData/{a,b}/*", "archive/data/ValData/{a,b}/*"], "train val"),
+        (["train_images/{a,b}/*", "dev images/{a,b}/*", "holdout/{a,b}/*"], "train val test"),
+        (["train2017/{a,b}/*", "val2017/{a,b}/*"], "train val"),
+        (["trainval/{a,b}/*", "test/{a,b}/*"], "train test"),
+        (["training_set/training_set/{a,b}/*", "test_set/test_set/{a,b}/*"], "train test"),
+        (["train/{a,b}.*.jpg", "test/{a,b}.*.jpg"], "train test"),
+        (["train/{a,b}/*.jpg", "test/{a,b}.*.jpg"], "train test"),
+        (["{a,b}/train/*.jpg", "{a,b}/Validation/*.jpg", "{a,b}/test/*.jpg"], "train val test"),
+        (["train/{a,b}/images/*.jpg", "val/{a,b}/images/*.jpg"], "train val"),
+        (["train/{train,b}/*.jpg", "test/{train,b}/*.jpg"], parts(train="train b", test="train b")),
+    ],
+)
+def test_a_split_set_is_taken(patterns, expected):
+    if isinstance(expected, str):
+        expected = parts(**dict.fromkeys(expected.split(), "a b"))
+    assert found(*patterns) == expected
+
+
+def test_what_lies_beside_the_parts_is_left_out():
+    seg = [f"seg_{part}/seg_{part}/{{a,b}}/*.jpg" for part in ("train", "test")]
+    both = parts(train="a b", test="a b")
+    assert found(*seg, "seg_pred/seg_pred/*.jpg", "readme.txt") == both + Counter({None: 3})
+    kaggle = found("train/{cat,dog}.*.jpg", "test1/*.jpg", "sampleSubmission.csv")
+    assert kaggle == parts(train="cat dog") + Counter({None: 3})
+    # tiny-imagenet: a validation set whose classes are in a text file
+    tiny = found("t/train/{a,b}/images/*.jpg", "t/val/images/*.jpg", "t/test/images/*.jpg")
+    assert tiny == parts(train="a b") + Counter({None: 4})
+    # chest_xray.zip holds the same set once more, a folder further down
+    twice = [f"{above}{part}/{{a,b}}/*" for above in ("", "x/") for part in ("train", "test")]
+    assert found(*twice) == both + Counter({None: 8})
+    assert found("train/{a,b}/*", "test/unknown/*") == parts(train="a b") + Counter({None: 2})
+    assert found("train/{a,b}/*", "test/") == parts(train="a b")
+
+
+def test_validation_and_test_part_may_lack_classes():
+    assert found("train/{a,b}/*", "test/a/*") == parts(train="a b", test="a")
+    assert found("train/{a,b}/*", "test/a/{x,y}/*")["test", "a"] == 4
+    assert found("train/{a,b,c}/*", "val/{a,b}/*", "val/c/") == parts(train="a b c", val="a b")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "classes"),
+    [
+        (["{cat,dog,test}/*.jpg"], "cat dog test"),
+        (["{cat,train}/*.jpg"], "cat train"),
+        (["train/{cat,dog}/*.jpg"], "cat dog"),
+        (["train/{cat,dog,test}/*.jpg"], "cat dog test"),
+        (["photos/{cat,dog}/of 2019/*.jpg"], "cat dog"),
+        (["{cat,dog}/{of 2019,of %s}/*.jpg"], None),
+        (["cat/{2019,2020}/*.jpg", "dog/{2020,2021}/*.jpg"], "cat dog"),
+        (["{steam_train,bullet_train}/*.jpg"], "steam_train bullet_train"),
+        (["{crash_test,bullet_train,cat}/*.jpg"], "crash_test bullet_train cat"),
+        (["{cat,dog}/{bing,google}.*.jpg"], "cat dog"),
+        (["{cat,dog}/train/*.jpg"], "cat dog"),
+    ],
+)
+def test_class_folders_are_no_parts(patterns, classes):
+    if classes is None:
+        with pytest.raises(UserError, match="hold the same folders"):
+            found(*patterns)
+    else:
+        labels = layout.label(names(*patterns), SOURCE)[0].values()
+        assert {label.part for label in labels} == {""}
+        assert {label.class_name for label in labels} == set(classes.split())
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (["{fold_0,fold_1,fold_2}/{a,b}/*"], "folds .* split_dataset.py photos/fold_0"),
+        (["x/{cv1,cv2}/{train,val}/{a,b}/*"], "folds .* split_dataset.py photos/x/cv1"),
+        (["{Fold 1,Fold 2}/{train,val}/*"], "folds .* split_dataset.py 'photos/Fold 1'"),
+        (["{k-fold-1,k-fold-2}/{a,b}.*.jpg"], "folds .* photos/k-fold-1"),
+        (["train/{fold1,fold2}/{a,b}/*", "test/{fold1,fold2}/{a,b}/*"], "photos/train/fold1"),
+        (["{split_0,split_1}/{train,test}/{a,b}/*"], "photos/split_0"),
+        (["{plants,plants(augmented)}/{a,b}/*"], "hold the same folders .* photos/plants"),
+        (
+            ["{plants,plants(augmented),test}/{a,b}/*"],
+            "part of a split set by name.* photos/plants",
+        ),
+        (
+            ["{plants,plants(augmented)}/{a,b}/*", "test/*"],
+            "hold the same folders .* photos/plants",
+        ),
+        (["{images,masks}/{a,b}/*"], "photos/images"),
+        (["{covid,normal}/{images,masks}/*"], "hold the same folders"),
+        (["data/{train,test}/{a,b}/*", "docs/*.png"], "'data' is no class.* photos/data"),
+        (["train/{a,b}/*", "sample/*"], "sample beside .* photos/train"),
+        (["{a,b}/*", "test/{a,b}/*"], "a, b beside"),
+        (["train/{a,b}/*", "test/{a,b}/*", "extra/{a,b}/*"], "extra beside"),
+        (["{train,test}/{real,fake}/*", "real/*"], "real beside"),
+        (["{train,train_augmented,test}/{a,b}/*"], "train, train_augmented are all .*photos/train"),
+        (["{val,test}/{a,b}/*"], "no train part"),
+        (["train/*", "test/{a,b}/*"], "no train part"),
+        (["{train,test}/*.jpg"], "test, train .*hold no class folders"),
+        (["{train,test,masks}/*.jpg"], "test, train are the parts"),
+        (["seg_train/*.jpg", "seg_test/seg_test/*.jpg"], "hold no class folders"),
+        (["{train,test}/cat/*.jpg"], "hold no class folders"),
+        (["train/{a,b}/*", "test/{a,b,c}/*"], "c in test and not in train"),
+        (["train/{a,b}/*", "train/c/", "test/{a,b,c}/*"], "no files in its class folder 'c'"),
+        (["train/{Cat,Dog}/*", "test/{cat,dog}/*"], "'Cat' and 'cat' are one folder"),
+        (["{Cat,cat,dog}/*"], "'Cat' and 'cat' are one folder"),
+        (["{Cat,cat,dog}.*.jpg"], "'Cat' and 'cat' are one folder"),
+        (["{Cat,Cat.,Dog}/*"], "are one folder"),
+        (["{STRASSE,straße}/*"], "are one folder"),
+    ],
+)
+def test_what_is_ambiguous_is_refused_with_advice(patterns, words):
+    with pytest.raises(UserError, match=words) as error:
+        found(*patterns)
+    assert "\n" not in str(error.value)
+
+
+def test_one_name_in_two_spellings_is_one_class(split, tmp_path):
+    spellings = [unicodedata.normalize(form, "Café") for form in ("NFC", "NFD")]
+    for start, folder in enumerate([*spellings, "Dog"]):
+        for number in range(10):
+            path = tmp_path / "photos" / folder / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(photo(1000 * start + number))
+    folder = split(tmp_path / "photos")
+    manifest = read_manifest(folder)
+    assert manifest["class"].value_counts().to_dict() == {spellings[0]: 20, "Dog": 10}
+    assert manifest["sha256"].nunique() == 30
+    zipped(tmp_path / "photos", tmp_path / "photos.zip")
+    assert (split(tmp_path / "photos.zip", folder="z") / "manifest.csv").read_bytes() == (
+        folder / "manifest.csv"
+    ).read_bytes()
+    # The test part may spell it in the other way.
+    labels, _ = layout.label(
+        names(f"train/{{{spellings[0]},b}}/*", f"test/{{{spellings[1]},b}}/*"), SOURCE
+    )
+    assert {label.class_name for label in labels.values()} == {spellings[0], "b"}

@@ -1,0 +1,88 @@
+"""The folder of a run: one run at a time, nothing lost, nothing announced that is not there."""
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from engine import checkpoint
+from engine.errors import UserError
+from engine.run_folder import lock
+from tests.conftest import SMALL, same
+
+
+def test_a_second_run_in_the_same_folder_is_refused(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    held = lock(tmp_path / "run")
+    with pytest.raises(UserError, match="another run is writing there"):
+        train(*SMALL)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    held.close()
+    folder = train(*SMALL, "--epochs", "1")
+    held = lock(folder)
+    with pytest.raises(UserError, match="another run"):
+        train("--resume", folder / "last.pth")
+    held.close()
+
+
+def test_the_lock_of_a_killed_run_is_free(root, tmp_path):
+    code = f"from engine.run_folder import lock; from pathlib import Path; import time; \
+held = lock(Path({str(tmp_path)!r})); print('locked', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="another run"):
+            lock(tmp_path)
+        process.send_signal(signal.SIGKILL)
+    lock(tmp_path).close()
+
+
+def test_an_earlier_run_moves_aside(train):
+    folder = train(*SMALL, "--epochs", "1")
+    first = checkpoint.load(folder / "best.pth")
+    for number in (1, 2):
+        train(*SMALL, "--epochs", "1", "--seed", number)
+        assert {p.name for p in (folder / f"previous-{number}").iterdir()} == {
+            "best.pth", "last.pth", "log.csv", "curves.png"
+        }  # fmt: skip
+    assert same(checkpoint.load(folder / "previous-1" / "best.pth"), first)
+
+
+def test_what_a_kill_left_half_written_is_removed(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    left, others = [".last.pth-x1y2", ".log.csv-abc"], [".notes-1", "thesis.pth", ".best"]
+    for name in (*left, *others):
+        (tmp_path / "run" / name).write_text("half")
+    folder = train(*SMALL, "--epochs", "1")
+    there = {path.name for path in folder.iterdir()}
+    assert not there & set(left) and there > set(others)
+
+
+def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, capsys, tmp_path):
+    """Stopped in the second epoch; then best.pth of the first is lost, or is of another run."""
+    whole, stopped = interrupted(step=7)
+    capsys.readouterr()
+    for name in ("without", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(stopped / "last.pth", folder)
+        if name == "other":
+            other = checkpoint.load(whole / "best.pth")
+            checkpoint.save(
+                other | {"metrics": other["metrics"] | {"val_loss": 9.9}}, folder / "best.pth"
+            )
+        train("--resume", folder / "last.pth")
+        out = capsys.readouterr().out
+        assert "best.pth: is not there, or not of this run (epoch 1)" in out
+        assert "validation accuracy in epoch 2" in out
+        assert checkpoint.load(folder / "best.pth")["epoch"] == 2
+    (whole / "best.pth").unlink()
+    with pytest.raises(UserError, match="nothing left to train"):
+        train("--resume", whole / "last.pth")
+
+
+def test_fewer_images_than_a_batch_is_said(train, capsys):
+    train("--sample", "--limit", "24", "--image-size", "32", "--epochs", "1")
+    assert "note: too few images for --batch-size 64: batches of 24" in capsys.readouterr().out

@@ -1,0 +1,94 @@
+"""Stopping a run: which signals, when, and what is left to go on from."""
+
+import os
+import signal
+
+import pytest
+
+from engine import checkpoint, cli, evaluate, trainer
+from engine.errors import Interrupted
+from engine.signals import stopping
+from engine.trainer import Trainer
+from tests.conftest import SMALL, interrupt_at, same
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has Ctrl-C alone")
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_signals_of_batch_systems_save(train, monkeypatch, tmp_path, name):
+    number = getattr(signal, name)
+    interrupt_at(monkeypatch, 2, number)
+    with pytest.raises(Interrupted) as stop:
+        train(*SMALL)
+    assert (stop.value.path, stop.value.signal) == (tmp_path / "run" / "last.pth", number)
+    assert checkpoint.load(stop.value.path)["step"] == 3
+    assert signal.getsignal(number) == signal.SIG_DFL  # as before
+
+
+@posix
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    """``nohup`` ignores SIGHUP, so that a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in stopping() and signal.SIGTERM in stopping()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in stopping()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_exit_code_and_the_command_to_go_on(monkeypatch, capsys, tmp_path, number):
+    def main():
+        raise Interrupted(tmp_path / "my run" / "last.pth", number)
+
+    monkeypatch.setattr("sys.argv", ["train_fashionmnist.py"])
+    handlers = {s: signal.getsignal(s) for s in stopping()}
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
+    assert stop.value.code == 128 + number
+    error = capsys.readouterr().err
+    assert "go on with: python train_fashionmnist.py --resume" in error and "my run" in error
+
+
+def test_stopped_while_validating(train, monkeypatch, tmp_path):
+    """Nothing of the epoch is lost, and validation need not end."""
+    whole = train(*SMALL, folder="whole")
+    batches = []
+
+    def press_ctrl_c(model, loader, *arguments):
+        def watched():
+            for batch in loader:
+                batches.append(batch)
+                os.kill(os.getpid(), signal.SIGINT)
+                yield batch
+
+        return evaluate.predict_logits(model, watched(), *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "predict_logits", press_ctrl_c)
+        with pytest.raises(Interrupted):
+            train(*SMALL)
+    assert len(batches) == 1  # of five
+    last = tmp_path / "run" / "last.pth"
+    saved = checkpoint.load(last)
+    assert (saved["epoch"], saved["step"]) == (0, 5)
+    train("--resume", last)
+    for name in ("best.pth", "last.pth"):
+        assert same(checkpoint.load(whole / name), checkpoint.load(tmp_path / "run" / name))
+
+
+def test_killed_while_validating(train, monkeypatch, tmp_path):
+    whole = train(*SMALL, folder="whole")
+
+    def die(*_):
+        raise SystemError  # as suddenly as SIGKILL: nobody saves
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "validate", die)
+        with pytest.raises(SystemError):
+            train(*SMALL)
+    train("--resume", tmp_path / "run" / "last.pth")
+    assert same(checkpoint.load(whole / "last.pth"), checkpoint.load(tmp_path / "run" / "last.pth"))
