@@ -100,7 +100,7 @@ def main() -> None:
     add("--freeze-features", action="store_true", help="train the classifier alone")
     add(
         "--train-size",
-        type=cli.positive(int),
+        type=cli.pixels,
         help="pixels a side in training (default: for GoogLeNet 3/4 of --image-size)",
     )
     args, resumed = cli.parse_training(parser, recipe, "photos/")
@@ -212,6 +212,8 @@ def build_model(
             start = checkpoint.load(args.init)
             check_start(start, args)
         name, model_args = architecture(args, len(classes), start)
+    if resumed:  # before the memory is taken that it asks for
+        checkpoint.build(create_model, resumed, args.resume)
     with as_user_error(ValueError):
         model = create_model(name, **model_args)
     weights = None

@@ -116,6 +116,8 @@ def main() -> None:
     }
     if args.aux_heads is not None:  # else GoogLeNet decides; VGG16 has none
         model_args["aux_heads"] = args.aux_heads
+    if resumed and resumed["model_args"] != model_args:
+        raise UserError(f"--resume {args.resume}: its network is not that of its options")
     with as_user_error(ValueError):
         model = create_model(args.model, **model_args)
     model = model.to(device, memory_format=torch.channels_last)  # in which convolutions are fastest

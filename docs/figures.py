@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from docs.networks import on_meta, rows_of, window
+from engine import cli
 from engine.report import pyplot
 from models.googlenet import GoogLeNet
 from models.summary import Row
@@ -37,7 +38,7 @@ COLOURS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     parser.add_argument(
         "--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)"
     )

@@ -31,7 +31,7 @@ BRANCHES = ("branch_1x1", "branch_3x3", "branch_5x5", "branch_pool")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="of the trained network")
     add("--photo", type=Path, help="the photo to look at (default: the first validation image)")

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from docs import paper_tables, result_tables
+from engine import cli
 
 ROOT = Path(__file__).parent.parent
 TABLES = paper_tables.TABLES | result_tables.TABLES
@@ -73,7 +74,7 @@ def stale() -> dict[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     parser.add_argument("--check", action="store_true", help="write nothing, name stale pages")
     check = parser.parse_args().check
     found = stale()

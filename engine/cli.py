@@ -106,6 +106,7 @@ def not_negative(kind: type) -> Callable[[str], Any]:
 
 seed = number(int, 0, 2**31)  # seeds made from it fit into 64 bits
 fraction = number(float, 0, 1)
+pixels = number(int, 1, 8193)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -127,7 +128,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 
     add = parser.add_argument_group("model").add_argument
     add("--model", choices=models, default=models[0], help="the network")
-    add("--image-size", type=positive(int), help="pixels a side that the network sees")
+    add("--image-size", type=pixels, help="pixels a side that the network sees")
     add("--batch-norm", action=on_off, help="normalise after each convolution")
     add("--dropout", type=fraction, help="probability, before the last linear layers")
     add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px)")
@@ -214,6 +215,7 @@ def parse_training(
         raise UserError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
     if not resumed["dataset"].startswith(dataset):
         raise UserError(f"--resume {args.resume}: is a run of another script, on other data")
+    check_config(parser, resumed["config"], args.resume)
     parser.set_defaults(**dict.fromkeys(vars(args)))
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():
@@ -227,6 +229,22 @@ def parse_training(
     args.flip = args.augment if args.flip is None else args.flip
     args.output_dir = args.resume.parent
     return args, resumed
+
+
+def check_config(parser: argparse.ArgumentParser, config: dict[str, Any], path: Path) -> None:
+    """Raise a UserError unless the options that a checkpoint has stored could have been given."""
+    for action in parser._actions:
+        value, is_switch = config.get(action.dest), action.nargs == 0
+        if value is None:
+            continue
+        try:
+            converted = value if is_switch else (action.type or str)(str(value))
+            good = isinstance(value, bool) == is_switch
+        except (ValueError, argparse.ArgumentTypeError):
+            good = False
+        if not good or (action.choices and converted not in action.choices):
+            name = action.dest.replace("_", "-")
+            raise UserError(f"--resume {path}: its option --{name} cannot be {value!r}")
 
 
 def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype | None]:

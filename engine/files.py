@@ -21,14 +21,19 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         OSError: the file cannot be written. The temporary file is removed.
     """
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = None
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it 0600
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        if temporary is None or error.filename == temporary:  # a name that means nothing to users
+            error.filename, error.filename2 = str(path), None
         raise
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

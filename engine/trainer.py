@@ -1,6 +1,5 @@
 """The training loop. What happens in an epoch is ``Trainer.train_epoch``, on one screen."""
 
-import math
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from engine.checkpoint_fields import check_state
 from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
 from engine.ema import ModelEMA
 from engine.errors import UserError, as_user_error
@@ -22,6 +22,7 @@ from engine.evaluate import predict_logits
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, seed_generator
 from engine.signals import StopSignal
+from engine.totals import Totals, check_finite
 
 LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
 SAVE_EVERY = 600  # seconds, at least, between two saves of last.pth within an epoch
@@ -83,9 +84,7 @@ class Trainer:
 
         self.epoch = 0  # epochs done
         self.step = 0  # batches done of the present epoch
-        # Summed loss, correct answers and images of the present epoch, in this process and in all.
-        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self.all_totals = self.totals.tolist()
+        self.totals = Totals(self.device)
         self.seconds = 0.0  # spent training in the present epoch
         self.history: list[dict[str, float]] = []  # the rows of log.csv
         self.best: dict[str, float] = {}  # the row of the best epoch
@@ -118,8 +117,7 @@ class Trainer:
                     "images_per_second": images / self.seconds,
                 }
                 self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-                self.totals.zero_()
-                self.all_totals = self.totals.tolist()
+                self.totals.start_from([0.0, 0.0, 0.0])
                 self.history.append(row)
                 if not self.best or val_accuracy > self.best["val_accuracy"]:
                     self.best = row
@@ -141,6 +139,8 @@ class Trainer:
         batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
         set_train_mode(self.network)
         self.transform.train()
+        if self.step > steps or (self.step and not self.totals.everywhere[2]):
+            raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
         started, saved = time.perf_counter() - self.seconds, time.perf_counter()
         with self.progress_bar(steps) as bar:
             for images, labels in loader:
@@ -162,9 +162,7 @@ class Trainer:
                     if self.ema:
                         self.ema.update()
 
-                self.totals[0] += loss.detach() * len(labels)
-                self.totals[1] += (logits.argmax(1) == labels).sum()
-                self.totals[2] += len(labels)
+                self.totals.add(loss, logits, labels)
                 self.step += 1
                 self.seconds = time.perf_counter() - started
                 bar.update()
@@ -211,21 +209,9 @@ class Trainer:
         Raises:
             UserError: the loss is not finite, or float16 cannot hold the gradients.
         """
-        self.all_totals = all_reduce_sum(self.totals).tolist()
-        loss, correct, images = self.all_totals
-        self.check_finite(loss)
         if self.scaler.get_scale() < 1:  # halved again and again: no step was taken for long
             raise UserError("float16 is too narrow for the gradients: start again with --no-amp")
-        return loss / images, correct / images, int(images)
-
-    def check_finite(self, loss: float) -> None:
-        """Raise a UserError with advice if the loss is infinite or not a number."""
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss} in epoch {self.epoch + 1}, batch {self.step}: start again "
-                "with a lower --lr, more --warmup-epochs, --batch-norm or --no-amp (what was saved "
-                "before is untouched)"
-            )
+        return self.totals.read()
 
     def validate(self, loader: Iterable) -> tuple[float, float]:
         """Mean cross-entropy and accuracy of ``eval_model`` over all processes."""
@@ -235,7 +221,7 @@ class Trainer:
         correct = (logits.argmax(1) == labels).sum().item()
         sums = torch.tensor([loss, correct, len(labels)], dtype=torch.float64, device=self.device)
         loss, correct, images = all_reduce_sum(sums).tolist()
-        self.check_finite(loss)
+        check_finite(loss)
         return loss / images, correct / images
 
     @property
@@ -253,7 +239,7 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),  # empty unless in float16
             "step": self.step,  # with "epoch", the place in all random draws and in the data
-            "totals": self.all_totals,
+            "totals": self.totals.everywhere,
             "seconds": self.seconds,
             "history": self.history,
             "best": self.best,
@@ -267,6 +253,7 @@ class Trainer:
         """
         kinds = (KeyError, RuntimeError, TypeError, ValueError)
         with as_user_error(*kinds, prefix=f"--resume {path}: the state does not fit: "):
+            check_state(state, self.optimizer, self.scheduler)
             self.model.load_state_dict(state["state_dict"])
             if self.ema:
                 self.ema.module.load_state_dict(state["ema"])
@@ -276,10 +263,10 @@ class Trainer:
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.step = state["epoch"], state["step"]
-            self.all_totals, self.seconds = state["totals"], state["seconds"]
-            self.history, self.best = state["history"], state["best"]
-            if is_main():  # from here on, one process holds what all had counted
-                self.totals.copy_(torch.tensor(self.all_totals, dtype=torch.float64))
+            self.totals.start_from(state["totals"])
+            self.seconds, self.history, self.best = (
+                state[name] for name in ("seconds", "history", "best")
+            )
 
 
 def check_batch_size(model: nn.Module, images: int) -> None:

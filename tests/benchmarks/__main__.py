@@ -36,7 +36,7 @@ SECTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=f"sections: {', '.join(SECTIONS)}"
+        description=cli.summary(__doc__), epilog=f"sections: {', '.join(SECTIONS)}"
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="which to run (all)")
     parser.add_argument("--rounds", type=cli.positive(int), default=3, help="of all tasks (3)")
