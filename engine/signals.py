@@ -14,8 +14,10 @@ from engine.errors import STOP_SIGNALS, Interrupted
 
 
 def stopping() -> list[int]:
-    """The signals that stop a run here: not those that are ignored, such as nohup's SIGHUP."""
-    return [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    """The signals that stop a run here: not SIGHUP under nohup, which ignores it."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    under_nohup = hang_up and signal.getsignal(hang_up) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if not (under_nohup and number == hang_up)]
 
 
 class StopSignal:

@@ -23,6 +23,8 @@ from engine.trainer import Trainer
 from models import create_model
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
+# A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 

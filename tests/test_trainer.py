@@ -66,7 +66,8 @@ def test_float16_scales_the_loss_and_resumes(train, interrupted, monkeypatch):
     # A scale that overflows at once: the first steps are left out, and the scale is halved.
     start = torch.amp.GradScaler.__init__
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", partialmethod(start, init_scale=2.0**24))
-    whole, stopped = interrupted("--amp", step=7)
+    small = ("--amp", "--limit", "40", "-b", "8")  # float16 is slow on a CPU
+    whole, stopped = interrupted(*small, step=7)
     for folder, steps in ((whole, 10), (stopped, 8)):
         saved = checkpoint.load(folder / "last.pth")
         scale = saved["scaler"]["scale"]
