@@ -18,13 +18,16 @@ import split_dataset
 import train_fashionmnist
 from data import fashionmnist
 from engine import checkpoint
-from engine.errors import Interrupted
+from engine.errors import STOP_SIGNALS, Interrupted
 from engine.trainer import Trainer
 from models import create_model
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
 # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Two tests run at a time (pyproject.toml), with a core each, and so does what they start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +74,15 @@ def content(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file()
     }
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before():
+    """What ``cli.run`` sets stays with the test that calls it."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -42,10 +42,9 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
         "optimizer": good["optimizer"] | {"state": {}},
         "scheduler": good["scheduler"] | {"last_epoch": 0},
         "step": 4,
-        "totals": [0.0, 0.0, 0.0],
         "history": [],
     }
-    apart = {"format", "seconds", "scaler", "best"}  # the last two have tests of their own
+    apart = {"format", "seconds", "scaler", "best", "totals"}  # with tests of their own
     assert set(without) | set(checkpoint.KEYS) | apart == set(good)
     outcome = ("state_dict", "ema", "history", "best")  # not the counters that were changed
     for part, lost in without.items():
@@ -66,15 +65,24 @@ def test_float16_scales_the_loss_and_resumes(train, interrupted, monkeypatch):
     # A scale that overflows at once: the first steps are left out, and the scale is halved.
     start = torch.amp.GradScaler.__init__
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", partialmethod(start, init_scale=2.0**24))
-    small = ("--amp", "--limit", "40", "-b", "8")  # float16 is slow on a CPU
-    whole, stopped = interrupted(*small, step=7)
-    for folder, steps in ((whole, 10), (stopped, 8)):
+    small = ("--amp", "--limit", "24", "-b", "8")  # float16 is slow on a CPU
+    whole, stopped = interrupted(*small, step=4)
+    for folder, steps in ((whole, 6), (stopped, 5)):
         saved = checkpoint.load(folder / "last.pth")
         scale = saved["scaler"]["scale"]
         skipped = steps - max(s["step"].item() for s in saved["optimizer"]["state"].values())
         assert skipped > 0 and scale == 2.0 ** (24 - skipped)
     train("--resume", stopped / "last.pth")
     assert same(checkpoint.load(whole / "last.pth"), checkpoint.load(stopped / "last.pth"))
+
+
+def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
+    _, stopped = interrupted(step=7)
+    saved = checkpoint.load(stopped / "last.pth")
+    for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}):
+        checkpoint.save(saved | lost, stopped / "last.pth")
+        with pytest.raises(UserError, match="there is no batch"):
+            train("--resume", stopped / "last.pth")
 
 
 def test_resume_refuses_another_run_and_other_files(train, interrupted):
