@@ -73,10 +73,13 @@ def test_googlenet_equals_torchvision():
                 module.p = 0.0  # else training outputs are random
     images = torch.randn(2, 3, 224, 224, dtype=torch.float64)
     torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-10, atol=1e-10)
+    heads = []  # torchvision 0.20 returns them under each other's names
+    for head in (theirs.aux1, theirs.aux2):
+        head.register_forward_hook(lambda _head, _inputs, logits: heads.append(logits))
     our, their = ours.train()(images), theirs.train()(images)
     torch.testing.assert_close(our.logits, their.logits, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(our.aux4a, their.aux_logits1, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(our.aux4d, their.aux_logits2, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(our.aux4a, heads[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(our.aux4d, heads[1], rtol=1e-10, atol=1e-10)
     again = torchvision.models.googlenet(
         num_classes=7, init_weights=False, transform_input=False
     ).double()
