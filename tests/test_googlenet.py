@@ -201,3 +201,12 @@ def test_local_response_norm_by_its_formula():
             window = x[:, max(0, i - 2) : i + 3]
             expected[:, i] = x[:, i] / (1 + 1e-4 / 5 * window.square().sum(1)) ** 0.75
         torch.testing.assert_close(norm(x), expected)
+
+
+def test_heads_fit_the_map_of_any_size():
+    """Their fully connected layer is sized by hand, from the size of the image."""
+    for size in (80, 95, 96, 97, 112, 113, 128, 160, 161):
+        model = GoogLeNet(in_channels=1, num_classes=2, image_size=size).train()
+        with torch.no_grad():
+            outputs = model(torch.zeros(1, 1, size, size))
+        assert [tuple(logits.shape) for logits in outputs] == [(1, 2)] * 3, size

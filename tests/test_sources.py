@@ -199,3 +199,13 @@ def test_oxford_pets(monkeypatch, tmp_path, split, run):
     manifest = photo_folder.read_manifest(tmp_path / "pets")
     assert manifest["class"].value_counts().to_dict() == {"Cat": 20, "Dog": 20}
     assert manifest["file"][manifest["class"] == "Dog"].str.contains("/dog_").all()
+
+
+def test_encrypted_members_are_refused(tmp_path):
+    """As a zip with a password has them: bit 0 of the flags."""
+    path = zipped(write_photos(tmp_path / "photos", count=3), tmp_path / "photos.zip")
+    archive = bytearray(path.read_bytes())
+    archive[archive.rindex(b"PK\x01\x02") + 8] |= 1  # in the last entry of the directory
+    path.write_bytes(archive)
+    with pytest.raises(UserError, match=r"Dog/2\.jpg' is encrypted"):
+        sources.open_source(path)
