@@ -127,7 +127,7 @@ def open_images(
     if is_fashionmnist and not (data_dir and holds_photos(data_dir)):
         images = open_split(metadata, "test", data_dir, sample)
         if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
-            raise UserError("the checkpoint describes FashionMNIST as it is not: it is damaged")
+            raise UserError("the checkpoint describes FashionMNIST wrongly: the file is damaged")
         if sample:
             return images, "the bundled sample", "test_sample"
         return images, "FashionMNIST", "test"

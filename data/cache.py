@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -85,13 +86,18 @@ def write_cache(
         # Another process may have written the same meanwhile, and, on Windows, have it mapped.
         array = read_cache(place, name, key, shape)
         if array is None:
-            raise UserError(f"{path}: {error.strerror}: make room, and start again") from None
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = ": make room, and start again" if is_full else ""
+            raise UserError(f"{path}: {error.strerror}{advice}") from None
         return array
     return np.lib.format.open_memmap(path, mode="r")
 
 
+YOUNG = 60  # seconds for which a file may have been begun, and not be locked yet
+
+
 def lock(file: IO[bytes]) -> None:
-    """Mark an open file as being written by this process; the system ends it with the process.
+    """Lock an open file while it is written; the system unlocks it when the process ends.
 
     Raises:
         OSError: another process holds the lock, or the disk has no locks.
@@ -104,6 +110,8 @@ def remove_leftovers(place: Path) -> None:
     """Remove what killed processes have left half-written, and nothing that is being written."""
     for path in place.glob(".*.npy-*"):
         with suppress(OSError):  # being written, or another user's
+            if time.time() - path.stat().st_mtime < YOUNG:
+                continue
             if fcntl:
                 with path.open("r+b") as file:
                     lock(file)

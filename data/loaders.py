@@ -179,7 +179,7 @@ def share(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Keep the signals back that stop a run, also from the processes that are started meanwhile."""
+    """Block the signals that stop a run, also in processes started meanwhile."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -139,7 +139,7 @@ def load_split(
     The first call decodes them into a file (``data.cache``).
 
     Args:
-        limit: the first so many, which are of all classes; no others are decoded.
+        limit: decode only the first so many photos, which include every class.
         cache: False: leave no file; without one, the photos are decoded into memory.
 
     Raises:

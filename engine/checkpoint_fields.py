@@ -224,7 +224,7 @@ def tensor_problem(name: str, tensor: torch.Tensor, size: int) -> str:
     """What is wrong with a tensor from a file of that size; empty if nothing is."""
     is_counter = tensor.dtype == torch.int64 and tensor.dim() == 0  # batch-norm's, of batches
     if tensor.layout != torch.strided or not (tensor.dtype in FLOATS or is_counter):
-        return "is no tensor of floats"
+        return "is not a float tensor"
     # A stride of 0 makes gigabytes of a single number; a tensor without data is on "meta".
     if not 0 < tensor.numel() * tensor.element_size() <= size or tensor.device.type != "cpu":
         return "has no data"

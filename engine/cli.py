@@ -1,7 +1,6 @@
 """The command line that the scripts share: option groups, a recipe's defaults, exit codes."""
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from engine import checkpoint, distributed
+from engine.argument_types import fraction, not_negative, pixels, positive, seed
 from engine.device import amp_dtype, has_bfloat16, keep_freed_memory, pick_device
 from engine.errors import Interrupted, UserError, quote
 from engine.optim import OPTIMIZERS, SCHEDULERS
@@ -25,8 +25,7 @@ OUT_OF_MEMORY = (
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's main and exit: with 2 and one line on standard error for bad input."""
-    name = Path(sys.argv[0]).name
-    code = 0
+    name, code = Path(sys.argv[0]).name, 0
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by what started this; print and tqdm need it
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
@@ -44,15 +43,17 @@ def run(main: Callable[[], None]) -> None:
         code = 141  # as of a program that SIGPIPE stops
     except Interrupted as stop:
         if distributed.is_main():
-            command = f"python {name} --resume {quote(stop.path)}"
+            command = f"{distributed.launcher()} {quote(sys.argv[0])} --resume {quote(stop.path)}"
             print(f"interrupted; go on with: {command}", file=sys.stderr)
         code = 128 + stop.signal
     except (UserError, OSError) as error:
-        if distributed.is_main():
-            print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: error: {' '.join(str(error).split())}{who()}", file=sys.stderr)
         code = 2
     except (RuntimeError, MemoryError) as error:
         # Raised by NumPy, by a GPU's allocator, and by the CPU's if the system refuses at once.
+        if distributed.is_lost_peer(error):
+            print(f"{name}: error: another process has ended{who()}", file=sys.stderr)
+            sys.exit(2)
         is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
         is_worker = "DataLoader worker (pid" in str(error)  # torch's notice that one was killed
         if not (is_memory or is_worker or "CPUAllocator" in str(error)):
@@ -68,45 +69,14 @@ def run(main: Callable[[], None]) -> None:
     sys.exit(code)
 
 
+def who() -> str:
+    """Which of several processes speaks, for a message; nothing for the main one."""
+    return "" if distributed.is_main() else f" (in process {distributed.rank()})"
+
+
 def summary(doc: str | None) -> str:
     """The first line of a docstring, which ``python -OO`` takes away."""
     return (doc or "").split("\n")[0]
-
-
-def number(
-    kind: type, lowest: float, highest: float = math.inf, open_below: bool = False
-) -> Callable[[str], Any]:
-    """An argparse type: a number from ``lowest`` up to, but not including, ``highest``.
-
-    Args:
-        open_below: leave out ``lowest``, too.
-    """
-
-    def convert(text: str) -> Any:  # noqa: ANN401
-        value = kind(text)
-        if not lowest <= value < highest or (open_below and value == lowest):
-            above = f"above {lowest}" if open_below else f"{lowest} or above"
-            below = "" if highest == math.inf else f" and below {highest}"
-            raise argparse.ArgumentTypeError(f"must be {above}{below}, got {text}")
-        return value
-
-    convert.__name__ = kind.__name__  # for argparse's own "invalid int value"
-    return convert
-
-
-def positive(kind: type) -> Callable[[str], Any]:
-    """An argparse type: a finite number above 0."""
-    return number(kind, 0, open_below=True)
-
-
-def not_negative(kind: type) -> Callable[[str], Any]:
-    """An argparse type: a finite number, 0 or above."""
-    return number(kind, 0)
-
-
-seed = number(int, 0, 2**31)  # seeds made from it fit into 64 bits
-fraction = number(float, 0, 1)
-pixels = number(int, 1, 8193)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -135,13 +105,6 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 
     add = parser.add_argument_group("data").add_argument
     add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
-    add("--augment", action=on_off, help="vary the training images")
-    add(
-        "--flip",
-        action=on_off,
-        help="a mirror image means the same: train on both, average over both when judging "
-        "(default: with --augment)",
-    )
     add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
     add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
 
@@ -156,6 +119,15 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--warmup-epochs", type=not_negative(float), help="epochs in which the rate rises")
     add("--label-smoothing", type=fraction, help="share of the target spread over all classes")
     add("--ema-decay", type=fraction, help="of the moving average of the weights; 0: none")
+
+    add = parser.add_argument_group("augmentation").add_argument
+    add("--augment", action=on_off, help="vary the training images")
+    add(
+        "--flip",
+        action=on_off,
+        help="a mirror image means the same: train on both, average over both when judging "
+        "(default: with --augment)",
+    )
 
     add = parser.add_argument_group("run").add_argument
     add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
@@ -192,7 +164,7 @@ def parse_training(
         dataset: how the name of the data begins in checkpoints that may be resumed.
 
     Raises:
-        UserError: the file to resume is none, or an option would make the run another one.
+        UserError: the file cannot be resumed, or an option conflicts with the saved run.
     """
     # Parse twice: first what was given, then, on top of the recipe that goes with it, everything.
     given, _ = parser.parse_known_args()
@@ -214,7 +186,7 @@ def parse_training(
     if "optimizer" not in resumed:
         raise UserError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
     if not resumed["dataset"].startswith(dataset):
-        raise UserError(f"--resume {args.resume}: is a run of another script, on other data")
+        raise UserError(f"--resume {args.resume}: belongs to another script")
     check_config(parser, resumed["config"], args.resume)
     parser.set_defaults(**dict.fromkeys(vars(args)))
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
@@ -282,7 +254,9 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """What test.py and predict.py ask; the checkpoint tells them the rest."""
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="best.pth of a run, say")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="PATH", help="a checkpoint, such as best.pth"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
 
 

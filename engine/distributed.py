@@ -14,9 +14,9 @@ from engine.errors import UserError, as_user_error
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ADVICE = "if it did not, unset RANK"
-# In which one process may download or decode a dataset while the others wait.
+# One process may download or decode a dataset for as long while the others wait.
 PATIENCE = timedelta(days=1)
-waiting_room: list[dist.ProcessGroup] = []  # whose barrier is patient
+waiting_room: list[dist.ProcessGroup] = []  # a gloo group with that patience
 
 
 def setup(device: torch.device) -> None:
@@ -37,7 +37,7 @@ def setup(device: torch.device) -> None:
         raise UserError(f"{said}not as process {ranks['RANK']} of {ranks['WORLD_SIZE']}")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    late = f"note: waiting for the other processes of torchrun ({ADVICE})"
+    late = "note: still waiting for torchrun's other processes (not started by it? unset RANK)"
     note = threading.Timer(20, print, [late], {"file": sys.stderr})
     note.daemon = True
     note.start()
@@ -94,14 +94,30 @@ def broadcast_buffers(model: torch.nn.Module) -> None:
 def one_process_first() -> Iterator[None]:
     """Let one process do what this encloses, then one on each other machine, then the rest.
 
-    What one process leaves on a disk, the others need not make, be the disk shared or not.
+    The others then find the files already there, on shared and on local disks.
     """
     turn = 0 if is_main() else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
     for _ in range(turn):
         dist.barrier(*waiting_room)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit):  # the others stop as well, and come to no barrier
+        turn = 2
+        raise
     finally:
         if dist.is_initialized():
             for _ in range(2 - turn):
                 dist.barrier(*waiting_room)
+
+
+def launcher() -> str:
+    """What started this process: a command goes on with the script and its options."""
+    if world_size() == 1:
+        return "python"
+    return f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', world_size())}"
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether an error only says that another process has ended, which has said why."""
+    closed = "closed by peer" in str(error) or "Connection reset by peer" in str(error)
+    return dist.is_initialized() and (closed or isinstance(error, dist.DistError))

@@ -1,4 +1,4 @@
-"""The one exception meant for the user, how other exceptions become it, commands to advise."""
+"""UserError, the conversion of other exceptions to it, and what its messages need."""
 
 import os
 import shlex

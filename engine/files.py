@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+UMASK = os.umask(0o077)  # can be read only by setting it: here, before there are threads
+os.umask(UMASK)
+MODE = 0o666 & ~UMASK  # of new files
+
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
@@ -28,7 +32,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it 0600
+        os.chmod(temporary, MODE)  # mkstemp makes it 0600
         os.replace(temporary, path)
     except OSError as error:
         if temporary is None or error.filename == temporary:  # a name that means nothing to users

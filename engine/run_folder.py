@@ -46,7 +46,10 @@ class RunFolder:
         if not is_main():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = lock(self.folder)
+        if self.dry_run:
+            print("dry run: one batch, whatever --epochs and --limit say; nothing is kept")
+        else:
+            self.lock = lock(self.folder)
         for name in FILES:  # what a kill left half-written
             for path in self.folder.glob(f".{name}-*"):
                 path.unlink(missing_ok=True)
@@ -80,7 +83,7 @@ class RunFolder:
     def find_best(self, trainer: "Trainer") -> None:
         """Make sure that best.pth is still beside the last.pth that is resumed.
 
-        Without it, what the run announces at its end would not be there.
+        Otherwise the final message would name a file that does not exist.
 
         Raises:
             UserError: the run is at its end, and best.pth is not there.
@@ -160,8 +163,9 @@ def lock(folder: Path) -> IO[bytes]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
             return file  # a network disk without locks: as good as it gets
+        file.close()
         raise UserError(
             f"{folder}: another run is writing there: wait for it, or name another --output-dir"
         ) from None

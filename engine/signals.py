@@ -46,7 +46,7 @@ class StopSignal:
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.received and number == signal.SIGINT:
+        if self.received == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
 

@@ -54,7 +54,7 @@ class Trainer:
 
     Args:
         model: the network, on its device.
-        criterion: ``(outputs, labels) -> (loss, logits)``; the loop looks at outputs no further.
+        criterion: ``(outputs, labels) -> (loss, logits)``; the loop does not look inside outputs.
         transform: uint8 images and a generator to the model's input; augments in training mode.
         optimizer, scheduler: the scheduler steps after each step of the optimizer.
     """
@@ -79,7 +79,7 @@ class Trainer:
         is_float16 = settings.amp == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_float16)
         self.generator = torch.Generator(self.device)
-        # Look after a step of the optimizer, where a run can be saved.
+        # Look only after an optimizer step, where the run can be saved.
         self.look_every = -(-LOOK_EVERY // settings.accumulate_steps) * settings.accumulate_steps
 
         self.epoch = 0  # epochs done
@@ -90,12 +90,12 @@ class Trainer:
         self.best: dict[str, float] = {}  # the row of the best epoch
 
     def fit(self, train_loader: DataLoader, val_loader: DataLoader, run: RunFolder) -> None:
-        """Train to the last epoch, from wherever the state stands.
+        """Train to the last epoch, from the current state.
 
         Raises:
             UserError: the loss is not finite, float16 cannot hold the gradients, or the batches
                 are too small for batch-norm. best.pth and last.pth stay as they were.
-            Interrupted: by Ctrl-C or SIGTERM. last.pth has been written.
+            Interrupted: by a signal (``engine.signals``). last.pth has been written.
         """
         epochs, batches = self.settings.epochs, train_loader.sampler
         check_batch_size(self.model, batches.batch_size // world_size())
@@ -103,7 +103,7 @@ class Trainer:
         with StopSignal(run.folder / "last.pth") as stop:
             while self.epoch < epochs:
                 train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
-                run.save_last(self)  # or a kill while validating would cost the epoch
+                run.save_last(self)  # so that a kill during validation does not cost the epoch
                 stop.check()
                 val_loss, val_accuracy = self.validate(stop.watch(val_loader))
                 row = {
@@ -139,7 +139,8 @@ class Trainer:
         batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
         set_train_mode(self.network)
         self.transform.train()
-        if self.step > steps or (self.step and not self.totals.everywhere[2]):
+        counted = self.totals.everywhere[2] and self.seconds
+        if self.step > steps or (self.step and not counted):
             raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
         started, saved = time.perf_counter() - self.seconds, time.perf_counter()
         with self.progress_bar(steps) as bar:
@@ -230,7 +231,7 @@ class Trainer:
         return self.ema.module if self.ema else self.model
 
     def state_dict(self) -> dict[str, Any]:
-        """All that makes the rest of the run what it would have been without a break."""
+        """Everything needed to resume bit for bit."""
         return {
             "state_dict": self.model.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
@@ -246,7 +247,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
-        """Take up the run whose ``state_dict`` was saved in the file of that name.
+        """Resume the run saved at ``path``.
 
         Raises:
             UserError: the state is that of another network or optimizer.

@@ -156,7 +156,7 @@ cache.write_cache(Path(sys.argv[1]), "train_16px", "key", (10**6, 1, 1, 1), imag
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX systems do")
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, root):
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, root, monkeypatch):
     place = tmp_path / ".cache"
     place.mkdir()
     command = [sys.executable, "-c", DECODE_FOR_EVER, str(place)]
@@ -170,6 +170,9 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, root):
         writers[0].wait()
         (place / "notes.txt").touch()
         cache.remove_leftovers(place)
+        assert len(list(place.iterdir())) == 3  # both may have been begun just now
+        monkeypatch.setattr(cache, "YOUNG", 0)
+        cache.remove_leftovers(place)
         left = sorted(path.name for path in place.iterdir())
         assert len(left) == 2 and left[0].startswith(".train_16px_") and left[1] == "notes.txt"
     finally:
@@ -180,7 +183,8 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, root):
     assert sorted(path.name for path in place.iterdir()) == ["notes.txt", "val_16px_1_key.npy"]
 
 
-def test_what_was_left_is_removed_at_the_next_start(ready):
+def test_what_was_left_is_removed_at_the_next_start(ready, monkeypatch):
+    monkeypatch.setattr(cache, "YOUNG", 0)
     photo_folder.load_split(ready, "val", 16)
     (ready / ".cache" / ".train_16px_32_0123456789abcdef.npy-x1y2z3").write_bytes(b"half")
     photo_folder.load_split(ready, "val", 16)

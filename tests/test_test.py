@@ -288,7 +288,7 @@ def test_checkpoint_of_other_images_than_it_says_is_refused(run, trained, tmp_pa
     swapped = [*CLASSES[1:], CLASSES[0]]
     for changes in ({"classes": swapped}, {"stored_size": 30}):
         checkpoint.save(saved | changes, tmp_path / "bad.pth")
-        with pytest.raises(UserError, match="FashionMNIST as it is not"):
+        with pytest.raises(UserError, match="describes FashionMNIST wrongly"):
             run(test_script, "--checkpoint", tmp_path / "bad.pth", "--sample")
 
 

@@ -118,7 +118,7 @@ def test_training_learns_red_from_blue(train):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--freeze-features",), "of random weights"),
+        (("--freeze-features",), "needs trained weights"),
         (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing below the heads"),
     ],
 )
