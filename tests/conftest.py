@@ -23,8 +23,10 @@ from engine.trainer import Trainer
 from models import create_model
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
-# A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+# Started in the background, or by nohup, the tests and what they start would ignore these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Two tests run at a time (pyproject.toml), with a core each, and so does what they start.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"

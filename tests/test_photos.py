@@ -55,6 +55,10 @@ def test_every_kind_of_image_gives_the_same_pixels(tmp_path, suffix, convert, ch
     path = tmp_path / f"photo.{suffix}"
     image = convert(gradient())
     image.save(path, **({"lossless": True} if suffix == "webp" else {}))
+    try:
+        Image.open(path).load()
+    except OSError:
+        pytest.skip("this Pillow cannot read what it has written: YCbCr in a TIFF")
     pixels = np.asarray(photos.open_photo(path, channels)).astype(int)
     expected = np.asarray(gradient().convert("L" if channels == 1 else "RGB")).astype(int)
     assert pixels.shape == expected.shape
