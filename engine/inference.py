@@ -72,16 +72,9 @@ class Classifier:
         self, arrays: Iterable[np.ndarray], top_k: int = 5
     ) -> list[list[Prediction]]:
         """The same for arrays that ``prepare`` returned."""
-        batches = batched(iter(arrays))
-        first = next(batches, None)
-        if first is None:
+        logits, _ = self.logits(batched(iter(arrays)))
+        if not len(logits):
             return []
-
-        def all_batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            yield first
-            yield from batches
-
-        logits, _ = self.logits(all_batches())
         probabilities, indices = logits.softmax(1).topk(min(top_k, len(self.classes)))
         return [
             [Prediction(self.classes[i], p) for i, p in zip(chosen, values, strict=True)]
