@@ -264,6 +264,8 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
         classes[label.part].add(label.class_name)
     spelled = {}
     for name in sorted(set().union(*classes.values())):
+        if not name.strip():
+            raise UserError(f"its class {name!r} has a name of spaces alone: rename it")
         other = spelled.setdefault(disk_key(name), name)
         if other != name:
             raise UserError(
@@ -282,6 +284,7 @@ def disk_key(path: str) -> str:
     the end of a name.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    folded = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")  # unseen
     return "/".join(part.rstrip(" .") for part in folded.split("/"))
 
 

@@ -125,8 +125,12 @@ def decode(file: Path | BinaryIO) -> Image.Image:
         UserError: it cannot be decoded. The message is the reason, without the file's name.
     """
     try:
-        if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
-            raise NotAPhoto("not a regular file")  # reading a pipe may never end
+        if isinstance(file, Path):
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise NotAPhoto("not a regular file")  # reading a pipe may never end
+            # Opened by its name, Pillow maps an uncompressed TIFF, and turns it wrongly.
+            with file.open("rb") as opened:
+                return decode(opened)
         with Image.open(file, formats=FORMATS) as image:
             image.load()
             return upright(image)
@@ -141,13 +145,12 @@ def decode(file: Path | BinaryIO) -> Image.Image:
         raise UserError(reason or "damaged or cut off") from None
 
 
-def unidentified(file: Path | BinaryIO) -> UserError:
+def unidentified(file: BinaryIO) -> UserError:
     """What to say of a file that Pillow does not know."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return unidentified(opened)
     file.seek(0)
     head = file.read(16)
+    if not head:
+        return NotAPhoto("empty file")
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         return UserError("HEIC, which cannot be read here: convert it to JPEG")
     # PPM starts with two letters, as texts do.

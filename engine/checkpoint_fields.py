@@ -1,14 +1,13 @@
 """What each field of a checkpoint may hold, checked before a network is built from it."""
 
-import math
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler
 
 from engine.errors import UserError
 
@@ -34,9 +33,9 @@ def is_number(
     return type(value) in (int, float) and lowest <= value <= highest  # false for NaN
 
 
-def is_text(value: object) -> bool:
-    """Whether it is text that a file can hold: none of the halves of a surrogate pair."""
-    return isinstance(value, str) and bool(value) and not re.search("[\ud800-\udfff]", value)
+def is_text(value: object) -> object:
+    """Whether it is visible text that a file's name can have: no halves of surrogate pairs."""
+    return isinstance(value, str) and value.strip() and not re.search("[\0\ud800-\udfff]", value)
 
 
 def is_plain(value: object) -> bool:
@@ -122,7 +121,10 @@ KEYS = {
         "fashionmnist, or photos/ and the key of a split",
     ),
     "classes": Field(
-        lambda v, c: is_list(v, c["model_args"]["num_classes"], is_text) and len({*v}) == len(v),
+        lambda v, c: (
+            is_list(v, c["model_args"]["num_classes"], is_text)
+            and len({normalize("NFC", name) for name in v}) == len(v)
+        ),
         "different names, one for each class of the network",
     ),
     "channels": Field(
@@ -140,14 +142,14 @@ KEYS = {
         "a number for each channel, 0 to 1",
     ),
     "std": Field(
-        lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 1e-9, 1)),
+        lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 1e-4, 1)),
         "a number for each channel, above 0 and up to 1",
     ),
     "flip": FLAG,
     "epoch": COUNT,
     "metrics": Field(lambda v, _: is_dict(v, is_number), "finite numbers by their names"),
     "config": Field(
-        lambda v, c: is_dict(v, is_plain) and agrees(v, c),
+        lambda v, c: is_dict(v, is_plain) and agrees(v, c) and is_text(v.get("data_dir") or "."),
         "plain values by the names of options, none of them unlike the network's",
     ),
     "state_dict": Field(lambda v, _: is_dict(v, torch.is_tensor), "named tensors"),
@@ -170,7 +172,10 @@ STATE = {
         lambda v, _: is_list(v, 3, lambda number: is_number(number, 0)), "three numbers from 0 on"
     ),
     "seconds": Field(lambda v, _: is_number(v, 0), "a number, 0 or above"),
-    "history": Field(lambda v, _: isinstance(v, list) and all(map(is_row, v)), "rows of log.csv"),
+    "history": Field(
+        lambda v, c: isinstance(v, list) and len(v) == c["epoch"] and all(map(is_row, v)),
+        "rows of log.csv, one for each epoch",
+    ),
     "best": Field(
         lambda v, c: is_row(v) or (isinstance(v, dict) and not v and c["epoch"] == 0),
         "a row of log.csv",
@@ -246,55 +251,3 @@ def leaves(value: object) -> Iterator[object]:
         elif id(value) not in seen:
             seen.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value
-
-
-# What changes in the state of an optimizer or a schedule as a run goes on.
-VARYING = {"lr", "betas", "momentum", "last_epoch", "_step_count", "_last_lr", "_is_initial"}
-VARYING |= {"_get_lr_called_within_step"}
-
-
-def check_state(
-    saved: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: LRScheduler
-) -> None:
-    """Check that a saved state goes on where these, newly built, would begin.
-
-    torch checks little of it: fused Adam would write beyond the ends of averages that are too
-    small.
-
-    Raises:
-        ValueError: it is that of other weights or of another schedule.
-    """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for index, state in saved["optimizer"]["state"].items():
-        shapes = {tensor.shape for tensor in state.values() if tensor.dim()}
-        if not is_int(index, 0, len(weights) - 1) or shapes - {weights[index].shape}:
-            raise ValueError("the optimizer's averages are those of other weights")
-    for name, fresh in (("optimizer", optimizer), ("scheduler", scheduler)):
-        if not continues(saved[name], fresh.state_dict()):
-            raise ValueError(f"the {name} is another one")
-    if saved["scheduler"]["last_epoch"] > getattr(scheduler, "total_steps", math.inf):
-        raise ValueError("the schedule has ended long ago")
-
-
-def continues(saved: object, fresh: object, varies: bool = False) -> bool:
-    """Whether a saved state is like a fresh one, but for the numbers that change.
-
-    Named entries that one of the two lacks are those of another version of torch.
-    """
-    if torch.is_tensor(fresh):
-        return torch.is_tensor(saved) and saved.shape == fresh.shape
-    if isinstance(fresh, dict):
-        return isinstance(saved, dict) and all(
-            continues(saved.get(key), value, varies or key in VARYING)
-            for key, value in fresh.items()
-            if key in saved or isinstance(key, int)
-        )
-    if isinstance(fresh, list | tuple):
-        return (
-            isinstance(saved, list | tuple)
-            and len(saved) == len(fresh)
-            and all(continues(one, other, varies) for one, other in zip(saved, fresh, strict=True))
-        )
-    if varies:
-        return is_number(saved) if is_number(fresh) else type(saved) is type(fresh)
-    return saved == fresh

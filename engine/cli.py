@@ -211,7 +211,8 @@ def check_config(parser: argparse.ArgumentParser, config: dict[str, Any], path: 
             continue
         try:
             converted = value if is_switch else (action.type or str)(str(value))
-            good = isinstance(value, bool) == is_switch
+            is_text = action.type in (None, Path) or not isinstance(value, str)
+            good = isinstance(value, bool) == is_switch and is_text
         except (ValueError, argparse.ArgumentTypeError):
             good = False
         if not good or (action.choices and converted not in action.choices):

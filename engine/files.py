@@ -1,5 +1,6 @@
 """Writing files whole."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         OSError: the file cannot be written. The temporary file is removed.
     """
+    path = Path(os.path.realpath(path))  # a link stays one, to the new content
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     temporary = None
     try:
@@ -35,9 +39,10 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         os.chmod(temporary, MODE)  # mkstemp makes it 0600
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is None or error.filename == temporary:  # a name that means nothing to users
-            error.filename, error.filename2 = str(path), None
-        raise
+        if error.filename not in (None, temporary) and temporary:
+            raise
+        # Without a name, or with one that means nothing to users.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from engine.checkpoint_fields import check_state
 from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
 from engine.ema import ModelEMA
 from engine.errors import UserError, as_user_error
 from engine.evaluate import predict_logits
+from engine.resume_check import check_state
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, seed_generator
 from engine.signals import StopSignal
@@ -99,6 +99,10 @@ class Trainer:
         """
         epochs, batches = self.settings.epochs, train_loader.sampler
         check_batch_size(self.model, batches.batch_size // world_size())
+        done = (self.epoch * batches.steps + self.step) // self.settings.accumulate_steps
+        if self.scheduler.last_epoch != done:
+            stands = f"its schedule stands at step {self.scheduler.last_epoch}"
+            raise UserError(f"--resume: {stands}, and the run at {done}")
         run.begin(self, batches.batch_size, batches.steps // self.settings.accumulate_steps)
         with StopSignal(run.folder / "last.pth") as stop:
             while self.epoch < epochs:

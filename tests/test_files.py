@@ -1,5 +1,7 @@
 """Writing files whole."""
 
+import os
+
 import pytest
 
 from engine.files import atomic_write
@@ -30,5 +32,30 @@ def test_errors_name_the_file(tmp_path):
         (tmp_path / "folder").mkdir(exist_ok=True)
         with pytest.raises(OSError) as caught, atomic_write(path) as file:
             file.write(b"new")
-        assert caught.value.filename == str(path) and caught.value.filename2 is None
+        assert str(caught.value).endswith(f"'{path}'")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_an_error_without_a_name_gets_one(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*file'"),
+        atomic_write(tmp_path / "file"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_only_regular_files_are_replaced(tmp_path):
+    """Not a pipe or a device; and of a link, what it leads to."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="Not a regular file"), atomic_write(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "best.pth").write_text("old")
+    (tmp_path / "best.pth").symlink_to(tmp_path / "disk" / "best.pth")
+    with atomic_write(tmp_path / "best.pth", "w") as file:
+        file.write("new")
+    assert (tmp_path / "best.pth").is_symlink()
+    assert (tmp_path / "disk" / "best.pth").read_text() == "new"

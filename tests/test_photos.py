@@ -213,7 +213,9 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loo
 )
 def test_other_formats_are_not_opened(content, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", None)  # Ghostscript
-    with pytest.raises(photos.NotAPhoto, match="not an image of a format that is read here"):
+    with pytest.raises(
+        photos.NotAPhoto, match="not an image of a format that is read here|empty file"
+    ):
         photos.decode(io.BytesIO(content))
 
 
@@ -291,3 +293,17 @@ def test_unreadable_photo_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no photos"):
         photos.photos_at(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_a_tiff_is_turned_alike_by_name_and_by_content(tmp_path, mode):
+    """Pillow maps an uncompressed TIFF that it opens by name."""
+    pixels = np.arange(24 * 12, dtype=np.uint16).reshape(24, 12) * 200
+    image = Image.fromarray(pixels)
+    image = image if mode == "I;16" else Image.fromarray((pixels // 257).astype("u1")).convert(mode)
+    for orientation in range(1, 9):
+        image.save(tmp_path / "photo.tiff", tiffinfo={274: orientation})
+        by_name = photos.decode(tmp_path / "photo.tiff")
+        by_content = photos.decode(io.BytesIO((tmp_path / "photo.tiff").read_bytes()))
+        assert by_name.size == ((12, 24) if orientation < 5 else (24, 12))
+        assert np.array_equal(np.asarray(by_name), np.asarray(by_content))

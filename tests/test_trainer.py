@@ -50,7 +50,10 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
     for part, lost in without.items():
         checkpoint.save(good | {part: lost}, path)
         (stopped / "best.pth").write_bytes(best)
-        train("--resume", path)
+        try:
+            train("--resume", path)
+        except UserError:  # noticed at once
+            continue
         ends = [{key: end[key] for key in outcome} for end in (expected, checkpoint.load(path))]
         assert not same(*ends), part
     checkpoint.save(good, path)
@@ -81,7 +84,7 @@ def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
     saved = checkpoint.load(stopped / "last.pth")
     for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}):
         checkpoint.save(saved | lost, stopped / "last.pth")
-        with pytest.raises(UserError, match="there is no batch"):
+        with pytest.raises(UserError, match="there is no batch|its schedule stands"):
             train("--resume", stopped / "last.pth")
 
 
