@@ -214,7 +214,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loo
 def test_other_formats_are_not_opened(content, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", None)  # Ghostscript
     with pytest.raises(
-        photos.NotAPhoto, match="not an image of a format that is read here|empty file"
+        photos.NotAPhoto, match=r"not an image of a format that is read here|empty file"
     ):
         photos.decode(io.BytesIO(content))
 

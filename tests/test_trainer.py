@@ -84,7 +84,7 @@ def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
     saved = checkpoint.load(stopped / "last.pth")
     for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}):
         checkpoint.save(saved | lost, stopped / "last.pth")
-        with pytest.raises(UserError, match="there is no batch|its schedule stands"):
+        with pytest.raises(UserError, match=r"there is no batch|its schedule stands"):
             train("--resume", stopped / "last.pth")
 
 
