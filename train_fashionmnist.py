@@ -11,6 +11,7 @@ checkpoints/fashionmnist_<model>/.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from engine import checkpoint, cli, distributed
 from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
 from engine.run_folder import RunFolder
-from engine.seeding import derive_seed, seed_generator
+from engine.seeding import derive_seed, order_generator, seed_generator
 from engine.trainer import Trainer, TrainSettings
 from models import create_model
 from models.googlenet import AuxiliaryLoss
@@ -99,7 +100,8 @@ def main() -> None:
     if args.limit:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
     how = cli.loader_options(args, device)
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, args.seed, **how)
+    draws = partial(order_generator, args.seed)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **how)
     val = eval_loader(val_set, args.batch_size, **how)
     augmentation = Augmentation(flip=args.flip, **(AUGMENT if args.augment else {}))
     mean, std = fashionmnist.MEAN, fashionmnist.STD

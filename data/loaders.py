@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -16,17 +16,19 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from data.dataset import ImageDataset
 from engine.errors import STOP_SIGNALS, UserError
-from engine.seeding import derive_seed, seed_generator
 
 SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes share
+
+
+Draws = Callable[[int], torch.Generator]  # of an epoch
 
 
 class ShuffledBatchSampler(Sampler[list[int]]):
     """The shuffled batches of an epoch, which can start midway.
 
-    The order depends on seed and epoch alone. Several processes share each batch, so that together
-    they take exactly the batches that a single one would. All batches have the same size; the
-    images left over, different ones each epoch, are skipped.
+    The order depends on ``draws`` and the epoch alone. Several processes share each batch, so that
+    together they take exactly the batches that a single one would. All batches have the same size;
+    the images left over, different ones each epoch, are skipped.
 
     Before iterating, set ``epoch``, and ``start`` to the number of batches already done.
 
@@ -34,18 +36,18 @@ class ShuffledBatchSampler(Sampler[list[int]]):
         images: number of images in the dataset.
         batch_size: images a batch, over all processes.
         steps: batches an epoch.
+        draws: the generator that an epoch's order is drawn from.
     """
 
     def __init__(
-        self, images: int, batch_size: int, steps: int, seed: int, rank: int, world_size: int
+        self, images: int, batch_size: int, steps: int, draws: Draws, rank: int, world_size: int
     ) -> None:
-        self.images, self.batch_size, self.steps, self.seed = images, batch_size, steps, seed
+        self.images, self.batch_size, self.steps, self.draws = images, batch_size, steps, draws
         self.rank, self.world_size = rank, world_size
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = seed_generator(torch.Generator(), derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(self.images, generator=generator).tolist()
+        order = torch.randperm(self.images, generator=self.draws(self.epoch)).tolist()
         for step in range(self.start, self.steps):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
             yield batch[self.rank :: self.world_size]
@@ -58,7 +60,7 @@ def train_loader(
     dataset: ImageDataset,
     batch_size: int,
     accumulate_steps: int,
-    seed: int,
+    draws: Draws,
     rank: int = 0,
     world_size: int = 1,
     **options: object,
@@ -87,7 +89,7 @@ def train_loader(
             f"and {accumulate_steps} accumulated batches"
         )
     steps = len(dataset) // batch_size // accumulate_steps * accumulate_steps
-    sampler = ShuffledBatchSampler(len(dataset), batch_size, steps, seed, rank, world_size)
+    sampler = ShuffledBatchSampler(len(dataset), batch_size, steps, draws, rank, world_size)
     return batch_loader(dataset, sampler, batch_size, **options)
 
 

@@ -39,3 +39,8 @@ def seed_generator(generator: torch.Generator, seed: int) -> torch.Generator:
         words.copy_(torch.from_numpy(key.astype(np.int64)))
         generator.set_state(state)
     return generator
+
+
+def order_generator(seed: int, epoch: int) -> torch.Generator:
+    """What the order of the images in this epoch is drawn from."""
+    return seed_generator(torch.Generator(), derive_seed(seed, "order", epoch))

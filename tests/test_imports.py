@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-GROUND = {"engine.errors", "engine.files", "engine.seeding"}
+GROUND = {"engine.errors", "engine.files"}
 OURS = ("data", "engine", "models", "docs", "tests")
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from data import loaders
 from data.dataset import ImageDataset
 from data.loaders import ShuffledBatchSampler, eval_loader, train_loader
 from engine.errors import UserError
+from engine.seeding import order_generator
 
 
 def numbered(count: int) -> ImageDataset:
@@ -27,7 +29,7 @@ def numbered(count: int) -> ImageDataset:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_shuffles_whole_batches(workers):
-    loader = train_loader(numbered(50), 8, 1, seed=3, num_workers=workers)
+    loader = train_loader(numbered(50), 8, 1, partial(order_generator, 3), num_workers=workers)
     epochs = []
     for epoch in (0, 1):
         loader.sampler.epoch = epoch
@@ -44,7 +46,9 @@ def test_loader_shuffles_whole_batches(workers):
 
 def test_processes_share_the_batches_of_one():
     def batches(rank, world_size):
-        loader = train_loader(numbered(50), 8, 2, seed=3, rank=rank, world_size=world_size)
+        loader = train_loader(
+            numbered(50), 8, 2, partial(order_generator, 3), rank=rank, world_size=world_size
+        )
         return [labels for _, labels in loader]
 
     alone = batches(0, 1)
@@ -57,16 +61,18 @@ def test_processes_share_the_batches_of_one():
 
 
 def test_loader_of_few_images():
-    assert len(train_loader(numbered(5), 128, 2, seed=0)) == 2
+    assert len(train_loader(numbered(5), 128, 2, partial(order_generator, 0))) == 2
     with pytest.raises(UserError, match="too few"):
-        train_loader(numbered(1), 128, 2, seed=0)
+        train_loader(numbered(1), 128, 2, partial(order_generator, 0))
     with pytest.raises(UserError, match="evenly"):
-        train_loader(numbered(50), 9, 1, seed=0, world_size=2)
+        train_loader(numbered(50), 9, 1, partial(order_generator, 0), world_size=2)
 
 
 def order(seed: int, epoch: int = 0, images: int = 100) -> tuple[int, ...]:
     """The order of the images in an epoch."""
-    sampler = ShuffledBatchSampler(images, images, 1, seed, rank=0, world_size=1)
+    sampler = ShuffledBatchSampler(
+        images, images, 1, partial(order_generator, seed), rank=0, world_size=1
+    )
     sampler.epoch = epoch
     (batch,) = sampler
     return tuple(batch)
@@ -101,12 +107,14 @@ def shared_memory(monkeypatch, folder: Path, free: int) -> None:
 def test_too_little_shared_memory(monkeypatch, tmp_path):
     images = numbered(50)  # of 16 bytes each
     shared_memory(monkeypatch, tmp_path, 6 * 8 * 16)
-    assert len(list(train_loader(images, 8, 1, 0, num_workers=2))) == 6
+    assert len(list(train_loader(images, 8, 1, partial(order_generator, 0), num_workers=2))) == 6
     shared_memory(monkeypatch, tmp_path, 6 * 8 * 16 - 1)
-    train_loader(images, 8, 1, 0)
+    train_loader(images, 8, 1, partial(order_generator, 0))
     for make in (
-        lambda: train_loader(images, 8, 1, 0, num_workers=2),
-        lambda: train_loader(images, 16, 1, 0, 1, 2, num_workers=2),  # 8 in each of 2 processes
+        lambda: train_loader(images, 8, 1, partial(order_generator, 0), num_workers=2),
+        lambda: train_loader(
+            images, 16, 1, partial(order_generator, 0), 1, 2, num_workers=2
+        ),  # 8 in each of 2 processes
         lambda: eval_loader(images, 8, num_workers=2),
     ):
         with pytest.raises(UserError, match=r"--workers 2 takes .*: use --workers 0") as caught:
@@ -115,7 +123,7 @@ def test_too_little_shared_memory(monkeypatch, tmp_path):
     # An evaluation in one small batch.
     assert len(list(eval_loader(numbered(4), 1000, num_workers=2))) == 1
     monkeypatch.setattr(loaders, "SHARED_MEMORY", tmp_path / "not Linux")
-    train_loader(images, 8, 1, 0, num_workers=2)
+    train_loader(images, 8, 1, partial(order_generator, 0), num_workers=2)
 
 
 class Refused:
@@ -141,6 +149,7 @@ def test_shared_memory_that_fills_up_later():
 WORK = """
 import multiprocessing, signal, sys, time
 import numpy as np
+import torch
 from data.dataset import ImageDataset
 from data.loaders import train_loader
 
@@ -148,7 +157,7 @@ if __name__ == "__main__":
     how, method = sys.argv[1:]
     images = ImageDataset(np.zeros((400, 1, 8, 8), np.uint8), np.zeros(400, np.int64), ["one"])
     options = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": method}
-    loader = train_loader(images, 8, 1, 0, **options)
+    loader = train_loader(images, 8, 1, lambda _: torch.Generator(), **options)
     batches = iter(loader)
     next(batches)
     signal.signal(signal.SIGTERM, lambda *_: None)

@@ -17,6 +17,7 @@ from data.dataset import ImageDataset
 from data.loaders import train_loader
 from data.transforms import Augmentation, BatchTransform
 from engine.device import has_bfloat16, keep_freed_memory
+from engine.seeding import order_generator
 from models import create_model
 from models.googlenet import AuxiliaryLoss
 from tests.benchmarks.harness import PYTHON, round_robin, run, summary
@@ -151,5 +152,7 @@ def autocast() -> torch.autocast:
 
 
 def train(step: Callable[[torch.Tensor, torch.Tensor], None], images: ImageDataset) -> None:
-    for _, (batch, labels) in zip(range(STEPS), train_loader(images, BATCH, 1, 0), strict=False):
+    for _, (batch, labels) in zip(
+        range(STEPS), train_loader(images, BATCH, 1, partial(order_generator, 0)), strict=False
+    ):
         step(batch, labels)

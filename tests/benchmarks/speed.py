@@ -17,6 +17,7 @@ from data.loaders import train_loader
 from data.transforms import Augmentation, BatchTransform
 from engine.device import has_bfloat16
 from engine.evaluate import predict_logits
+from engine.seeding import order_generator
 from models import create_model, googlenet, vgg16
 from models.summary import summarise
 from tests.benchmarks import baselines
@@ -146,7 +147,7 @@ def input_pipelines(args: argparse.Namespace) -> list[dict]:
         for size, batch in ((224, 32), (32, 128), (64, 64)):
             augmentation = Augmentation(flip=True, translate=2, erase=0.2)
             transform = BatchTransform(fashionmnist.MEAN, fashionmnist.STD, size, augmentation)
-            mine = train_loader(train_set.first(6400), batch, 1, 0)
+            mine = train_loader(train_set.first(6400), batch, 1, partial(order_generator, 0))
             theirs = baselines.loader(raw, size, batch, 6400)
             tasks = {
                 OURS: partial(drain, mine, transform.train()),
