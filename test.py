@@ -28,6 +28,7 @@ from engine import cli, report
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.inference import data_folder, load_classifier, open_split
+from engine.provenance import provenance, record_look, sha256
 
 # How many images a batch has by default: as many as have PIXELS together, MOST at most. Larger ones
 # are no faster on a CPU, and VGG16 at 224 px then takes less memory than in training.
@@ -56,6 +57,7 @@ def main() -> None:
     table = report.class_table(confusion, classes)
     summary = {
         "checkpoint": path.as_posix(),
+        "sha256": sha256(path),
         "model": metadata["model"],
         "epoch": metadata["epoch"],
         "data": what,
@@ -64,7 +66,10 @@ def main() -> None:
         "accuracy": float((predictions == labels).mean()),
         "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
         "classes": table.to_dict("index"),
+        "provenance": provenance(classifier.device),
     }
+    if results == "test":  # all of the test set, by which a result is reported
+        record_look(summary)
 
     # The numbers.
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")

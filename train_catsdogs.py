@@ -6,8 +6,8 @@
     python train_catsdogs.py --data-dir data/birds
 
 Validation accuracy on 1,800 of 18,000 cats and dogs, and training time on two CPU cores that
-multiply bfloat16; the runs are in docs/results.md. Writes best.pth, last.pth, log.csv and
-curves.png to checkpoints/<folder of the data>_<model>/.
+multiply bfloat16; the runs are in docs/results.md. Writes best.pth, last.pth, log.csv, run.json
+and curves.png to checkpoints/<folder of the data>_<model>/.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, cli, distributed
 from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
+from engine.provenance import provenance
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, order_generator, seed_generator
 from engine.trainer import Trainer, TrainSettings
@@ -167,6 +168,7 @@ def main() -> None:
         "mean": list(mean),
         "std": list(std),
         "flip": args.flip,
+        "provenance": [*(resumed or {}).get("provenance", []), provenance(device)],
     }
     folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)

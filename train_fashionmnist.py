@@ -6,7 +6,7 @@
     torchrun --nproc-per-node 2 train_fashionmnist.py --model googlenet
 
 Validation accuracy and training time on two CPU cores that multiply bfloat16; the long runs are in
-docs/results.md. Writes best.pth, last.pth, log.csv and curves.png to
+docs/results.md. Writes best.pth, last.pth, log.csv, run.json and curves.png to
 checkpoints/fashionmnist_<model>/.
 """
 
@@ -24,6 +24,7 @@ from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, cli, distributed
 from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
+from engine.provenance import provenance
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, order_generator, seed_generator
 from engine.trainer import Trainer, TrainSettings
@@ -142,6 +143,7 @@ def main() -> None:
         "mean": list(mean),
         "std": list(std),
         "flip": args.flip,
+        "provenance": [*(resumed or {}).get("provenance", []), provenance(device)],
     }
     folder = args.output_dir or Path("checkpoints") / f"fashionmnist_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)

@@ -86,6 +86,17 @@ def runs(dataset: str) -> Table:
     return [[*head, "validation (1,800)", "test (1,800)", "training", "log"], *rows]
 
 
+def test_looks() -> Table:
+    """The whole ledger that test.py keeps. Those without a checkpoint came before the ledger."""
+    head = ["date", "code at", "checkpoint", "model", "data", "images", "accuracy"]
+    table = [head]
+    for look in pd.read_csv(RESULTS / "test_looks.csv", dtype=str).fillna("").itertuples():
+        model, accuracy = NAMES.get(look.model, look.model), percent(float(look.accuracy), 2)
+        cells = [f"`{look.commit}`", look.checkpoint and f"`{look.checkpoint[:8]}`", model]
+        table.append([look.date, *cells, look.data, f"{int(look.images):,}", accuracy])
+    return table
+
+
 def front_page() -> Table:
     """The runs that were tested from the files that are shipped or recorded."""
     table = [["data", "model", "image size", "validation", "test", "training"]]
@@ -264,6 +275,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "results": front_page,
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
+    "test-looks": test_looks,
     "transfer": transfer,
     "batch-norm": batch_norm,
     "image-sizes": image_sizes,

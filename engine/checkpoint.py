@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from engine.checkpoint_fields import KEYS, check
+from engine.checkpoint_fields import KEYS, OPTIONAL, check
 from engine.errors import UserError, as_user_error
 from engine.files import atomic_write
 
@@ -201,7 +201,8 @@ def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """
     checkpoint = load(source)
     half = {name: halved(tensor) for name, tensor in best_weights(checkpoint).items()}
-    save({key: checkpoint[key] for key in KEYS} | {"state_dict": half}, Path(target))
+    kept = {key: checkpoint[key] for key in (*KEYS, *OPTIONAL) if key in checkpoint}
+    save(kept | {"state_dict": half}, Path(target))
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:

@@ -154,6 +154,13 @@ KEYS = {
     ),
     "state_dict": Field(lambda v, _: is_dict(v, torch.is_tensor), "named tensors"),
 }
+# What nothing depends on, and older files lack.
+OPTIONAL = {
+    "provenance": Field(
+        lambda v, _: isinstance(v, list) and all(is_dict(start, is_plain) for start in v),
+        "what engine.provenance says, for each start of the run",
+    ),
+}
 # What going on needs beside them, in a last.pth alone: Trainer.state_dict().
 STATE = {
     "ema": Field(
@@ -197,6 +204,7 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
     """
     has_state = "optimizer" in checkpoint
     fields = KEYS | {k: field for k, field in STATE.items() if has_state or k in checkpoint}
+    fields |= {k: field for k, field in OPTIONAL.items() if k in checkpoint}
     missing = [name for name in fields if name not in checkpoint]
     if missing:
         raise UserError(f"{path}: this checkpoint lacks {', '.join(missing)}")

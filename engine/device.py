@@ -2,7 +2,10 @@
 
 import ctypes
 import os
+import platform
+import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -37,6 +40,15 @@ def gpus() -> str:
     """The machine's GPUs, for a message."""
     names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return " and ".join(names) or "no GPU that torch can use"
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's or card's own name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")  # of Linux; platform.processor() is empty there
+    found = re.search("model name\\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:

@@ -1,6 +1,7 @@
-"""The folder of a run: best.pth, last.pth, log.csv and curves.png."""
+"""The folder of a run: best.pth, last.pth, log.csv, run.json and curves.png."""
 
 import errno
+import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +12,12 @@ import torch
 from engine import checkpoint, report
 from engine.distributed import is_main
 from engine.errors import UserError, quote
+from engine.files import atomic_write
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
 
-FILES = ("best.pth", "last.pth", "log.csv", "curves.png")
+FILES = ("best.pth", "last.pth", "log.csv", "run.json", "curves.png")
 
 
 class RunFolder:
@@ -119,10 +121,14 @@ class RunFolder:
             checkpoint.save(self.metadata | progress | state, self.folder / name)
 
     def log(self, trainer: "Trainer") -> None:
-        """Write log.csv and curves.png, and print a line for the epoch that has just ended."""
+        """Write log.csv, run.json and curves.png, and print a line for the epoch that has ended."""
         if is_main():
             row = trainer.history[-1]
             report.write_log(trainer.history, self.folder)
+            seconds = sum(row["seconds"] for row in trainer.history)
+            summary = self.metadata | {"best": trainer.best, "training_seconds": seconds}
+            with atomic_write(self.folder / "run.json", "w") as file:
+                file.write(json.dumps(summary, indent=2) + "\n")
             report.print_epoch(row, trainer.settings.epochs, is_best=trainer.best is row)
 
     def print_results(self, trainer: "Trainer", test_options: str = "") -> None:
@@ -138,7 +144,7 @@ class RunFolder:
         print(
             f"\nBest: {best['val_accuracy']:.2%} validation accuracy in epoch {best['epoch']}, "
             f"after {minutes:.1f} minutes of training in all.\n"
-            f"{self.folder}/: best.pth (weights), last.pth (to go on), log.csv, curves.png\n"
+            f"{self.folder}/: best.pth (weights), last.pth (to go on), {', '.join(FILES[2:])}\n"
             f"\nNext:\n  python test.py --checkpoint {path}{test_options}\n"
             f"  python predict.py PHOTO --checkpoint {path}"
         )

@@ -45,7 +45,7 @@ def test_an_earlier_run_moves_aside(train):
     for number in (1, 2):
         train(*SMALL, "--epochs", "1", "--seed", number)
         assert {p.name for p in (folder / f"previous-{number}").iterdir()} == {
-            "best.pth", "last.pth", "log.csv", "curves.png"
+            "best.pth", "last.pth", "log.csv", "run.json", "curves.png"
         }  # fmt: skip
     assert same(checkpoint.load(folder / "previous-1" / "best.pth"), first)
 
