@@ -9,7 +9,6 @@ confident mistakes (PNG).
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,14 +24,11 @@ from data.class_folders import ClassFolders
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from engine import cli, report
+from engine.device import eval_batch_size
 from engine.errors import UserError
-from engine.files import atomic_write
+from engine.files import write_json
 from engine.inference import data_folder, load_classifier, open_split
 from engine.provenance import provenance, record_look, sha256
-
-# How many images a batch has by default: as many as have PIXELS together, MOST at most. Larger ones
-# are no faster on a CPU, and VGG16 at 224 px then takes less memory than in training.
-PIXELS, MOST = 2**20, 250
 
 
 def main() -> None:
@@ -45,7 +41,8 @@ def main() -> None:
     images, what, results = open_images(metadata, args.data_dir, args.sample)
 
     # Its answers, counted.
-    batch_size = args.batch_size or default_batch_size(metadata)
+    pixels = max(metadata["image_size"], metadata["stored_size"])
+    batch_size = args.batch_size or eval_batch_size(pixels, classifier.device)
     logits, labels = classifier.logits(batches(images, batch_size))
     if isinstance(images, ClassFolders):
         report_skipped(images.skipped)
@@ -63,6 +60,7 @@ def main() -> None:
         "data": what,
         "sample": args.sample,
         "images": len(labels),
+        "arithmetic": f"float32 on {classifier.device}",
         "accuracy": float((predictions == labels).mean()),
         "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
         "classes": table.to_dict("index"),
@@ -74,14 +72,13 @@ def main() -> None:
     # The numbers.
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "summary.json", "w") as file:
-        file.write(json.dumps(summary, indent=2) + "\n")
+    write_json(summary, folder / "summary.json")
     report.write_table(table, folder / "classes.csv", float_format="%.4f")
     answers = folder / "predictions.csv"
     report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
     print(f"\n{len(labels):,} test images ({what}): accuracy {summary['accuracy']:.2%}", end="")
-    print(f", loss {summary['loss']:.4f}", flush=True)
+    print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}", flush=True)
 
     # What is left to look at.
     report.write_confusion(confusion, classes, folder)
@@ -107,8 +104,7 @@ def parse_args() -> argparse.Namespace:
         "-b",
         "--batch-size",
         type=cli.positive(int),
-        help=f"images a batch, which take memory (default: as many as have {PIXELS:,} pixels, "
-        f"{MOST} at most)",
+        help="images a batch, which take memory (default: fewer, the larger they are)",
     )
     args = parser.parse_args()
     if args.sample and args.data_dir:
@@ -174,12 +170,6 @@ def with_labels_of(images: ImageDataset, classes: Sequence[str], folder: Path) -
         )
     indices = np.array([classes.index(name) for name in images.classes], np.int64)
     return ImageDataset(images.images, indices[images.labels], classes, images.files)
-
-
-def default_batch_size(metadata: dict[str, Any]) -> int:
-    """Images a batch: as many as have ``PIXELS`` together, ``MOST`` at most."""
-    pixels = max(metadata["image_size"], metadata["stored_size"]) ** 2
-    return min(MOST, max(1, PIXELS // pixels))
 
 
 def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:

@@ -12,7 +12,6 @@ and curves.png to checkpoints/<folder of the data>_<model>/.
 
 import argparse
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from data import photo_folder
 from data.loaders import eval_loader, train_loader
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, cli, distributed
+from engine.device import eval_batch_size, kind, place
 from engine.errors import UserError, as_user_error
+from engine.imagenet import download_imagenet
 from engine.optim import build_optimizer, build_scheduler
 from engine.provenance import provenance
 from engine.run_folder import RunFolder
@@ -128,7 +129,7 @@ def main() -> None:
     # Model and criterion: before the photos are decoded, so that a wrong option fails at once.
     seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
     name, model_args, model = build_model(args, classes, resumed)
-    model = model.to(device, memory_format=torch.channels_last)  # in which convolutions are fastest
+    model = model.to(device, memory_format=kind(device).memory_format)
     if args.freeze_features:
         freeze_features(model)
     if args.checkpoint_activations:
@@ -144,10 +145,11 @@ def main() -> None:
         )
 
     # Arrays -> batches on the device.
+    train_set, val_set = place((train_set, val_set), device, args.data_on_device)
     how = cli.loader_options(args, device)
     draws = partial(order_generator, args.seed)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **how)
-    val = eval_loader(val_set, args.batch_size, **how)
+    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **how)
     augmentation = Augmentation(
         flip=args.flip, train_size=args.train_size, **(AUGMENT if args.augment else {})
     )
@@ -172,7 +174,9 @@ def main() -> None:
     }
     folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
-    settings = TrainSettings(args.epochs, args.accumulate_steps, args.ema_decay, amp, args.seed)
+    settings = TrainSettings(
+        args.epochs, args.accumulate_steps, args.ema_decay, amp, args.compile, args.seed
+    )
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:
         trainer.load_state_dict(resumed, args.resume)
@@ -272,26 +276,6 @@ def architecture(
         start is not None and start["model"] == "torchvision_googlenet"
     )
     return "torchvision_googlenet" if is_torchvisions else "googlenet", model_args
-
-
-def download_imagenet(model: str, batch_norm: bool) -> dict[str, torch.Tensor]:
-    """torchvision's state dict of ImageNet weights.
-
-    Raises:
-        UserError: it cannot be downloaded.
-    """
-    from torchvision import models
-
-    weights = {
-        ("vgg16", False): models.VGG16_Weights,
-        ("vgg16", True): models.VGG16_BN_Weights,
-        ("googlenet", True): models.GoogLeNet_Weights,
-    }
-    with as_user_error(
-        OSError, RuntimeError, HTTPException, prefix="--init imagenet: cannot be had: "
-    ):
-        chosen = weights[model, batch_norm].IMAGENET1K_V1
-        return chosen.get_state_dict(progress=True, check_hash=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from data import fashionmnist
 from data.loaders import eval_loader, train_loader
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, cli, distributed
+from engine.device import eval_batch_size, kind, place
 from engine.errors import UserError, as_user_error
 from engine.optim import build_optimizer, build_scheduler
 from engine.provenance import provenance
@@ -100,10 +101,11 @@ def main() -> None:
     train_set, val_set = fashionmnist.load_train_val(source, args.sample)
     if args.limit:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
+    train_set, val_set = place((train_set, val_set), device, args.data_on_device)
     how = cli.loader_options(args, device)
     draws = partial(order_generator, args.seed)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **how)
-    val = eval_loader(val_set, args.batch_size, **how)
+    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **how)
     augmentation = Augmentation(flip=args.flip, **(AUGMENT if args.augment else {}))
     mean, std = fashionmnist.MEAN, fashionmnist.STD
     transform = BatchTransform(mean, std, args.image_size, augmentation)
@@ -123,7 +125,7 @@ def main() -> None:
         raise UserError(f"--resume {args.resume}: its network is not that of its options")
     with as_user_error(ValueError):
         model = create_model(args.model, **model_args)
-    model = model.to(device, memory_format=torch.channels_last)  # in which convolutions are fastest
+    model = model.to(device, memory_format=kind(device).memory_format)
     if args.checkpoint_activations:
         checkpoint_activations(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
@@ -147,7 +149,9 @@ def main() -> None:
     }
     folder = args.output_dir or Path("checkpoints") / f"fashionmnist_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
-    settings = TrainSettings(args.epochs, args.accumulate_steps, args.ema_decay, amp, args.seed)
+    settings = TrainSettings(
+        args.epochs, args.accumulate_steps, args.ema_decay, amp, args.compile, args.seed
+    )
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:
         trainer.load_state_dict(resumed, args.resume)

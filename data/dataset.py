@@ -14,14 +14,14 @@ class ImageDataset(Dataset):
     """Images and their labels.
 
     Attributes:
-        images: uint8, N x C x H x W, in memory or memory-mapped.
-        labels: int64, N, each an index into classes.
+        images: uint8, N x C x H x W, in memory or memory-mapped; or a tensor on a device.
+        labels: int64, N, each an index into classes; where the images are.
         classes: the names of the classes.
         files: the name of each image's file; None where the images have none.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray | torch.Tensor
+    labels: np.ndarray | torch.Tensor
     classes: Sequence[str]
     files: Sequence[str] | None = None
 
@@ -43,11 +43,24 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int | Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One image (C x H x W) and its label, or the batch (N x C x H x W, N) at these indices.
 
+        For images on a device, the indices are a tensor there.
+
         A batch is one NumPy index: with no call for each image and nothing to collate, reading
         costs next to nothing.
         """
+        if torch.is_tensor(self.images):
+            return self.images[index], self.labels[index]
         indices = np.asarray(index)
         return torch.from_numpy(self.images[indices]), torch.as_tensor(self.labels[indices])
+
+    def to(self, device: torch.device) -> "ImageDataset":
+        """The same images in the memory of a device."""
+        images = torch.empty(self.images.shape, dtype=torch.uint8, device=device)
+        for start in range(0, len(images), 1000):  # so that no second copy is needed on the host
+            part = np.array(self.images[start : start + 1000])
+            images[start : start + 1000] = torch.from_numpy(part).to(device)
+        labels = torch.as_tensor(self.labels).to(device)
+        return ImageDataset(images, labels, self.classes, self.files)
 
     def subset(self, indices: np.ndarray) -> "ImageDataset":
         """The images at these indices, in that order."""

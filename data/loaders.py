@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     **options: object,
-) -> DataLoader:
+) -> "DataLoader | DeviceLoader":
     """Shuffled batches; their number is a multiple of ``accumulate_steps``.
 
     The ``ShuffledBatchSampler`` is the loader's ``sampler``.
@@ -72,7 +73,7 @@ def train_loader(
     Args:
         batch_size: images a batch, over all processes. Lowered if the dataset is too small for
             ``accumulate_steps`` batches of that size.
-        options: passed on to DataLoader (num_workers, pin_memory).
+        options: passed on to DataLoader (num_workers, pin_memory), if there is one.
 
     Raises:
         UserError: the processes cannot share a batch evenly, there are too few images, or there is
@@ -95,14 +96,14 @@ def train_loader(
 
 def eval_loader(
     dataset: ImageDataset, batch_size: int, rank: int = 0, world_size: int = 1, **options: object
-) -> DataLoader:
+) -> "DataLoader | DeviceLoader":
     """Every image once, in order; process ``rank`` gets every ``world_size``-th, from ``rank``.
 
     Where there are fewer images than processes, the last ones get no batch.
 
     Args:
         batch_size: images a batch, in each process.
-        options: passed on to DataLoader (num_workers, pin_memory).
+        options: passed on to DataLoader (num_workers, pin_memory), if there is one.
 
     Raises:
         UserError: there is too little shared memory for the workers.
@@ -114,17 +115,39 @@ def eval_loader(
 
 def batch_loader(
     dataset: ImageDataset, sampler: Sampler[list[int]], batch_size: int, **options: object
-) -> DataLoader:
-    """A DataLoader that hands each list of indices to the dataset as a whole.
+) -> "DataLoader | DeviceLoader":
+    """A loader that hands each list of indices to the dataset as a whole.
 
     Args:
         batch_size: images a batch, over all processes.
     """
+    if torch.is_tensor(dataset.images):
+        return DeviceLoader(dataset, sampler)
     if options.get("num_workers"):
         check_shared_memory(dataset, batch_size, options["num_workers"])
         options |= {"worker_init_fn": begin_worker, "collate_fn": share}
     # batch_size=None turns off DataLoader's own batching: image by image, then collate.
     return BatchLoader(dataset, batch_size=None, sampler=sampler, **options)
+
+
+class DeviceLoader:
+    """The batches of a dataset in a device's memory, gathered there. Nothing is copied in a step.
+
+    Attributes:
+        sampler: as that of a DataLoader.
+    """
+
+    def __init__(self, dataset: ImageDataset, sampler: Sampler[list[int]]) -> None:
+        self.dataset, self.sampler = dataset, sampler
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        batches = list(self.sampler)  # of a whole epoch, in one copy to the device
+        indices = torch.tensor(list(chain.from_iterable(batches)), dtype=torch.int64)
+        for batch in indices.to(self.dataset.images.device).split([len(b) for b in batches]):
+            yield self.dataset[batch]
+
+    def __len__(self) -> int:
+        return len(self.sampler)
 
 
 class BatchLoader(DataLoader):

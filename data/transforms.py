@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# Random numbers that each kind of augmentation takes for an image, of which all are drawn at once.
+DRAWS = {"flip": 1, "translate": 2, "crop": 4, "jitter": 3, "erase": 5}
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -63,30 +66,35 @@ class BatchTransform(nn.Module):
         """Whether a mirrored image means the same."""
         return self.augmentation.flip
 
-    def forward(
-        self, images: torch.Tensor, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
-        """Transform a batch. All random draws come from ``generator``, on the images' device."""
+    def draw(self, images: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """What ``forward`` takes for so many images: uniform random numbers, 15 x images."""
+        size = (sum(DRAWS.values()), images)
+        return torch.rand(size, generator=generator, device=self.mean.device)
+
+    def forward(self, images: torch.Tensor, draws: torch.Tensor | None = None) -> torch.Tensor:
+        """Transform a batch; in training mode, vary it by the random numbers of ``draw``."""
         if not self.training:
             return self.normalise(resize(images.float(), self.image_size))
+        flip, translate, crop, jitter, erase = draws.split(list(DRAWS.values()))
         augmentation = self.augmentation
         size = augmentation.train_size or self.image_size
         crops = augmentation.crop < 1
         # First what works on the small uint8 images, where moving pixels is cheapest.
         if augmentation.flip and not crops:  # a crop flips at no extra cost
-            images = random_flip(images, generator)
+            images = random_flip(images, flip)
         if augmentation.translate:
-            images = random_translate(images, augmentation.translate, generator)
+            images = random_translate(images, augmentation.translate, translate)
         x = images.float()
         if crops:
-            x = random_resized_crop(x, size, augmentation.crop, augmentation.flip, generator)
+            mirrored = flip[0] < 0.5 if augmentation.flip else None
+            x = random_resized_crop(x, size, augmentation.crop, crop, mirrored)
         else:
             x = resize(x, size)
         if augmentation.jitter:
-            x = colour_jitter(x, augmentation.jitter, generator)
+            x = colour_jitter(x, augmentation.jitter, jitter)
         x = self.normalise(x)
         if augmentation.erase:
-            x = random_erase(x, augmentation.erase, generator)
+            x = random_erase(x, augmentation.erase, erase)
         return x
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
@@ -101,20 +109,23 @@ def resize(x: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
-def random_flip(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Mirror each image left to right with probability one half."""
-    flipped = torch.rand(len(images), device=images.device, generator=generator) < 0.5
-    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+# In what follows, draws are uniform random numbers between 0 and 1, a column for each image.
 
 
-def random_translate(
-    images: torch.Tensor, pixels: int, generator: torch.Generator | None = None
-) -> torch.Tensor:
-    """Shift each image by -pixels … pixels along each axis; what comes into view is black."""
+def random_flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Mirror each image left to right with probability one half. Draws: 1 x N."""
+    return torch.where(draws.view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
+
+
+def random_translate(images: torch.Tensor, pixels: int, draws: torch.Tensor) -> torch.Tensor:
+    """Shift each image by -pixels … pixels along each axis; what comes into view is black.
+
+    Draws: 2 x N.
+    """
     count, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4)
     device = images.device
-    offsets = torch.randint(2 * pixels + 1, (2, count, 1), device=device, generator=generator)
+    offsets = (draws * (2 * pixels + 1)).long()[:, :, None]  # rounded down: 0 … 2 pixels
     rows = (offsets[0] + torch.arange(height, device=device))[:, :, None]  # N x H x 1
     columns = (offsets[1] + torch.arange(width, device=device))[:, None, :]  # N x 1 x W
     index = torch.arange(count, device=device)[:, None, None]
@@ -126,24 +137,25 @@ def random_resized_crop(
     x: torch.Tensor,
     size: int,
     smallest: float,
-    flip: bool = False,
-    generator: torch.Generator | None = None,
+    draws: torch.Tensor,
+    mirrored: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cut a rectangle out of each image and resize it to size x size, bilinearly, antialiased.
 
     Its area is ``smallest`` to 1 of the image's, its aspect ratio 3/4 to 4/3 (GoogLeNet,
-    Section 6). With ``flip``, it is mirrored left to right with probability one half.
+    Section 6). Draws: 4 x N.
+
+    Args:
+        mirrored: whether to mirror each image left to right; None for none.
     """
-    count, _, height, width = x.shape
-    draws = torch.rand(5, count, device=x.device, generator=generator)
+    height, width = x.shape[2:]
     area = smallest + (1 - smallest) * draws[0]
     aspect = (4 / 3) ** (2 * draws[1] - 1)
     box_height = (area * aspect).sqrt().clamp(max=1) * height
     box_width = (area / aspect).sqrt().clamp(max=1) * width
     rows = resampling_matrices(draws[2] * (height - box_height), box_height, height, size)
     left = draws[3] * (width - box_width)
-    if flip:  # sample from right to left
-        mirrored = draws[4] < 0.5
+    if mirrored is not None:  # sample from right to left
         left = torch.where(mirrored, left + box_width, left)
         box_width = torch.where(mirrored, -box_width, box_width)
     columns = resampling_matrices(left, box_width, width, size)
@@ -173,15 +185,12 @@ def resampling_matrices(
     return weights.div_(weights.sum(2, keepdim=True))
 
 
-def colour_jitter(
-    x: torch.Tensor, strength: float, generator: torch.Generator | None = None
-) -> torch.Tensor:
+def colour_jitter(x: torch.Tensor, strength: float, draws: torch.Tensor) -> torch.Tensor:
     """Vary brightness, contrast and saturation of each image by up to ``strength``.
 
-    Pixels are between 0 and 255.
+    Pixels are between 0 and 255. Draws: 3 x N.
     """
-    draws = torch.rand(3, len(x), 1, 1, 1, device=x.device, generator=generator)
-    brightness, contrast, saturation = 1 + strength * (2 * draws - 1)
+    brightness, contrast, saturation = 1 + strength * (2 * draws.view(3, -1, 1, 1, 1) - 1)
     # One by one, they would scale the pixels, then blend them with the image's mean, then with each
     # pixel's grey. The three are linear, so one weighted sum does it, clipped once at the end.
     grey = x.mean(1, keepdim=True)
@@ -190,16 +199,13 @@ def colour_jitter(
     return torch.addcmul(brightness * rest, brightness * contrast * saturation, x).clamp_(0, 255)
 
 
-def random_erase(
-    x: torch.Tensor, probability: float, generator: torch.Generator | None = None
-) -> torch.Tensor:
-    """With this probability, set a rectangle of each image to 0, the mean, in place.
+def random_erase(x: torch.Tensor, probability: float, draws: torch.Tensor) -> torch.Tensor:
+    """With this probability, set a rectangle of each image to 0, the mean, in place. Draws: 5 x N.
 
     Its area is 2 % to 33 % of the image's and its aspect ratio 0.3 to 3.3, as in torchvision
     (Zhong et al. 2017, Section 3, go up to 40 % and fill in random values).
     """
-    count, _, height, width = x.shape
-    draws = torch.rand(5, count, device=x.device, generator=generator)
+    height, width = x.shape[2:]
     area = (0.02 + 0.31 * draws[0]) * height * width
     aspect = 3.3 ** (2 * draws[1] - 1)
     box_height = (area * aspect).sqrt().clamp(max=height)

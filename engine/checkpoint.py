@@ -18,6 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from engine.checkpoint_fields import KEYS, OPTIONAL, check
+from engine.device import kind, synchronize
 from engine.errors import UserError, as_user_error
 from engine.files import atomic_write
 
@@ -45,16 +46,16 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            writer = Writer(file)
+            pipe = Pipe(file)
             try:
-                torch.save({"format": FORMAT, **checkpoint}, writer)
+                torch.save({"format": FORMAT, **checkpoint}, pipe)
             except RuntimeError:
-                raise writer.error or RuntimeError(f"{path}: torch cannot save this") from None
+                raise pipe.error or RuntimeError(f"{path}: torch cannot save this") from None
     except OSError as error:  # name the file that was meant, not the temporary one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
-class Writer:
+class Pipe:
     """Passes bytes on to a file, and remembers why it could not: torch.save does not say.
 
     On a full disk its RuntimeError is about positions in a zip.
@@ -73,6 +74,25 @@ class Writer:
 
     def flush(self) -> None:
         self.file.flush()
+
+
+def to_host(checkpoint: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A checkpoint whose tensors are copies in host memory."""
+    copied = copy_to_host(checkpoint, kind(device).pins)
+    synchronize(device)
+    return copied
+
+
+def copy_to_host(value: object, pins: bool) -> object:
+    """Copy all tensors in nested dicts, lists and tuples. Those from a GPU may be under way yet."""
+    if torch.is_tensor(value):
+        host = torch.empty_like(value, device="cpu", pin_memory=pins and value.device.type != "cpu")
+        return host.copy_(value, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: copy_to_host(part, pins) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copy_to_host(part, pins) for part in value)
+    return value
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:

@@ -12,7 +12,15 @@ import torch
 
 from engine import checkpoint, distributed
 from engine.argument_types import fraction, not_negative, pixels, positive, seed
-from engine.device import amp_dtype, has_bfloat16, keep_freed_memory, pick_device
+from engine.device import (
+    NAMES,
+    amp_dtype,
+    has_bfloat16,
+    keep_freed_memory,
+    kind,
+    pick_device,
+    set_precision,
+)
 from engine.errors import Interrupted, UserError, quote
 from engine.optim import OPTIMIZERS, SCHEDULERS
 from engine.signals import stopping
@@ -107,6 +115,11 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
     add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
     add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
+    add(
+        "--data-on-device",
+        action=on_off,
+        help="keep all images in the GPU's memory (default: if they take a quarter of it at most)",
+    )
 
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=positive(int), help="passes over the training set")
@@ -130,8 +143,14 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     )
 
     add = parser.add_argument_group("run").add_argument
-    add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    add("--device", default="auto", help=NAMES)
     add("--amp", action=on_off, help="16-bit autocast (default: where the hardware has bfloat16)")
+    add(
+        "--compile",
+        action=on_off,
+        default=False,
+        help="compile the network: the first step takes minutes, on a GPU the others less time",
+    )
     add(
         "--checkpoint-activations",
         action=on_off,
@@ -148,6 +167,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
 # What may change when a run is resumed: but for rounding, the result does not depend on it. (Only
 # another kind of device draws other numbers.)
 FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
+FREE_ON_RESUME += ("compile", "data_on_device")
 
 
 def parse_training(
@@ -237,8 +257,11 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
     args.processes = processes
     if args.amp is None:
         args.amp = has_bfloat16(device)
+    if device.type == "cpu" and args.data_on_device is not None:
+        raise UserError("--data-on-device: this run has no GPU (see --device)")
     if not args.checkpoint_activations:  # else memory counts for more than speed
         keep_freed_memory()
+    set_precision(device, training=True)
     return device, amp_dtype(device) if args.amp else None
 
 
@@ -249,7 +272,7 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
         "world_size": distributed.world_size(),
         "num_workers": args.workers,
         "persistent_workers": args.workers > 0,
-        "pin_memory": device.type == "cuda",
+        "pin_memory": kind(device).pins,
     }
 
 
@@ -258,7 +281,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="PATH", help="a checkpoint, such as best.pth"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help=NAMES)
 
 
 def chosen_checkpoint(path: Path | None) -> Path:

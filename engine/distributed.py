@@ -10,6 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from engine.device import kind
 from engine.errors import UserError, as_user_error
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -35,14 +36,17 @@ def setup(device: torch.device) -> None:
         ranks = {name: int(os.environ[name]) for name in TORCHRUN if name != "MASTER_ADDR"}
     if not 0 <= ranks["LOCAL_RANK"] <= ranks["RANK"] < ranks["WORLD_SIZE"]:
         raise UserError(f"{said}not as process {ranks['RANK']} of {ranks['WORLD_SIZE']}")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    backend = kind(device).backend
+    if not backend:
+        raise UserError(f"{said}{device} cannot be shared by several: use python, or --device cpu")
+    if device.type != "cpu":
+        torch.get_device_module(device).set_device(device)
     late = "note: still waiting for torchrun's other processes (not started by it? unset RANK)"
     note = threading.Timer(20, print, [late], {"file": sys.stderr})
     note.daemon = True
     note.start()
     with as_user_error(RuntimeError, ValueError, prefix=said):
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group(backend)
         waiting_room[:] = [dist.new_group(backend="gloo", timeout=PATIENCE)]
     note.cancel()
 
@@ -67,11 +71,11 @@ def is_main() -> bool:
 
 
 def all_reduce_max(value: int) -> int:
-    """The largest of all processes' values; the same answer in all of them."""
+    """The largest of all processes' values; the same answer in all of them. GPUs do not wait."""
     if not dist.is_initialized():
         return value
-    largest = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    largest = torch.tensor(value)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, *waiting_room)
     return int(largest)
 
 

@@ -29,15 +29,17 @@ def predict_logits(
     logits, labels = [], []
     for images, batch_labels in loader:
         x = transform(images.to(device, non_blocking=True))
-        views = [x, x.flip(3)] if transform.flip else [x]
+        if transform.flip:
+            x = torch.cat([x, x.flip(3)])  # both views in one batch
         with torch.autocast(device.type, amp, enabled=amp is not None):
-            outputs = torch.stack([network(view) for view in views]).float()
+            outputs = network(x).float()
+        outputs = outputs.unflatten(0, (-1, len(images))).log_softmax(2)
         # The sum of both probabilities: softmax of it is that of their mean.
-        logits.append(outputs.log_softmax(2).logsumexp(0).cpu())
+        logits.append(outputs.logsumexp(0))  # on the device: to look would be to wait
         labels.append(batch_labels)
     if not logits:  # one of more processes than there are images
         return torch.empty(0, 1), torch.empty(0, dtype=torch.int64)
-    return torch.cat(logits), torch.cat(labels)
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu()
 
 
 def fuse_conv_bn(model: nn.Module) -> nn.Module:

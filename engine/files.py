@@ -1,6 +1,7 @@
 """Writing files whole."""
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -46,3 +47,13 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON file that people can read, too.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_write(path, "w") as file:
+        file.write(json.dumps(content, indent=2) + "\n")

@@ -23,7 +23,7 @@ from data.dataset import ImageDataset
 from data.photos import open_photo, to_channels, to_square, upright
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint
-from engine.device import pick_device
+from engine.device import kind, pick_device, set_precision
 from engine.errors import UserError
 from engine.evaluate import predict_logits
 from models import create_model
@@ -130,7 +130,7 @@ def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier
     """The trained network of a checkpoint, ready to use.
 
     Args:
-        device: "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
+        device: "cpu", "cuda", "cuda:N", "mps", "xpu", or "auto": a GPU where there is one.
 
     Raises:
         UserError: the file is no usable checkpoint, or there is no such device.
@@ -138,8 +138,8 @@ def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier
     chosen = pick_device(device)
     saved = checkpoint.load(path)
     model = checkpoint.build(create_model, saved, path)
-    # Channels last is the layout in which oneDNN (CPU) and cuDNN (GPU) convolve fastest.
-    return Classifier(model.to(memory_format=torch.channels_last), saved, chosen)
+    set_precision(chosen, training=False)
+    return Classifier(model.to(memory_format=kind(chosen).memory_format), saved, chosen)
 
 
 def open_split(

@@ -42,17 +42,18 @@ def print_epoch(row: dict[str, float], epochs: int, is_best: bool) -> None:
     )
 
 
-def write_log(history: list[dict[str, float]], folder: Path) -> None:
-    """log.csv and curves.png of the epochs so far."""
+def write_log(history: list[dict[str, float]], path: Path) -> None:
+    """log.csv: a row for each epoch so far."""
+    import pandas as pd
+
+    write_table(pd.DataFrame(history), path, index=False, float_format="%.6g")
+
+
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
+    """curves.png: loss, accuracy and learning rate over the epochs."""
     import pandas as pd
 
     frame = pd.DataFrame(history)
-    write_table(frame, folder / "log.csv", index=False, float_format="%.6g")
-    draw_curves(frame, folder / "curves.png")
-
-
-def draw_curves(frame: "pd.DataFrame", path: Path) -> None:
-    """Loss, accuracy and learning rate over the epochs."""
     figure, grid = subplots(1, 3, (12, 3.6))
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 

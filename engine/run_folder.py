@@ -1,8 +1,10 @@
 """The folder of a run: best.pth, last.pth, log.csv, run.json and curves.png."""
 
 import errno
-import json
+import math
 import os
+import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
@@ -10,14 +12,19 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 
 from engine import checkpoint, report
+from engine.device import describe, kind
 from engine.distributed import is_main
 from engine.errors import UserError, quote
-from engine.files import atomic_write
+from engine.files import write_json
+from engine.writer import Writer
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
 
+# In the order in which they are written: last.pth says which epoch is in best.pth, and log.csv may
+# not be ahead of last.pth.
 FILES = ("best.pth", "last.pth", "log.csv", "run.json", "curves.png")
+DRAW_EVERY = 10  # seconds, at least, between two drawings of the curves
 
 
 class RunFolder:
@@ -31,6 +38,10 @@ class RunFolder:
 
     def __init__(self, folder: Path, metadata: dict[str, Any], dry_run: bool = False) -> None:
         self.folder, self.metadata, self.dry_run = folder, metadata, dry_run
+        self.writer = Writer(FILES, background=False)  # until ``begin`` knows the device
+        self.drawn = -math.inf  # when curves.png was
+        self.lock: IO[bytes] | None = None
+        self.undrawn: list[dict[str, float]] = []  # what it does not show yet
         if dry_run:
             self.temporary = TemporaryDirectory()  # removed with this object
             self.folder = Path(self.temporary.name)
@@ -47,6 +58,7 @@ class RunFolder:
         """
         if not is_main():
             return
+        self.writer = Writer(FILES, kind(trainer.device).background)
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.dry_run:
             print("dry run: one batch, whatever --epochs and --limit say; nothing is kept")
@@ -64,9 +76,10 @@ class RunFolder:
             print(f"note: too few images for --batch-size {asked}: batches of {batch_size}")
         count = sum(p.numel() for p in trainer.model.parameters())
         precision = str(trainer.settings.amp or torch.float32).removeprefix("torch.")
+        precision += ", compiled," if trainer.settings.compile else ""
         print(
             f"{self.metadata['model']}: {count:,} parameters, {self.metadata['image_size']} px, "
-            f"{precision} on {trainer.device}, {steps_per_epoch} steps an epoch"
+            f"{precision} on {describe(trainer.device)}, {steps_per_epoch} steps an epoch"
         )
 
     def make_room(self) -> None:
@@ -105,6 +118,19 @@ class RunFolder:
         print(f"note: {lost}: the best epoch from here on is kept")
         trainer.best = {}
 
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Wait for what is still to be written, unless a second Ctrl-C says not to."""
+        try:
+            if error is not KeyboardInterrupt:
+                self.draw()
+                self.writer.flush()
+        finally:
+            if self.lock:
+                self.lock.close()
+
     def save_best(self, trainer: "Trainer") -> None:
         """Write best.pth: the weights that validation judged, for testing and predicting."""
         self.save(trainer, "best.pth", {"state_dict": trainer.eval_model.state_dict()})
@@ -118,18 +144,31 @@ class RunFolder:
         if is_main():
             metrics = trainer.history[-1] if trainer.history else {}
             progress = {"epoch": trainer.epoch, "metrics": metrics}
-            checkpoint.save(self.metadata | progress | state, self.folder / name)
+            saved = self.metadata | progress | state
+            if self.writer.background:  # training goes on to change the tensors
+                saved = checkpoint.to_host(saved, trainer.device)
+            self.writer.put(name, partial(checkpoint.save, saved, self.folder / name))
 
     def log(self, trainer: "Trainer") -> None:
         """Write log.csv, run.json and curves.png, and print a line for the epoch that has ended."""
-        if is_main():
-            row = trainer.history[-1]
-            report.write_log(trainer.history, self.folder)
-            seconds = sum(row["seconds"] for row in trainer.history)
-            summary = self.metadata | {"best": trainer.best, "training_seconds": seconds}
-            with atomic_write(self.folder / "run.json", "w") as file:
-                file.write(json.dumps(summary, indent=2) + "\n")
-            report.print_epoch(row, trainer.settings.epochs, is_best=trainer.best is row)
+        if not is_main():
+            return
+        history, folder = list(trainer.history), self.folder
+        report.print_epoch(history[-1], trainer.settings.epochs, trainer.best is history[-1])
+        self.writer.put("log.csv", partial(report.write_log, history, folder / "log.csv"))
+        seconds = sum(row["seconds"] for row in history)
+        summary = self.metadata | {"best": trainer.best, "training_seconds": seconds}
+        self.writer.put("run.json", partial(write_json, summary, folder / "run.json"))
+        self.undrawn = history
+        if time.monotonic() - self.drawn > DRAW_EVERY:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw the epochs that curves.png does not show yet."""
+        if self.undrawn:
+            path = self.folder / "curves.png"
+            self.writer.put("curves.png", partial(report.draw_curves, self.undrawn, path))
+            self.drawn, self.undrawn = time.monotonic(), []
 
     def print_results(self, trainer: "Trainer", test_options: str = "") -> None:
         """Say how good the best epoch was, which files there are, and what to do with them.

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from engine.device import kind
 from engine.distributed import all_reduce_sum, is_main
 from engine.errors import UserError
 
@@ -17,7 +18,7 @@ class Totals:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.here = torch.zeros(3, dtype=torch.float64, device=device)
+        self.here = torch.zeros(3, dtype=kind(device).sums, device=device)
         self.everywhere = self.here.tolist()
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -42,7 +43,7 @@ class Totals:
         self.everywhere = everywhere
         self.here.zero_()
         if is_main():  # one process holds it for all
-            self.here.copy_(torch.tensor(everywhere, dtype=torch.float64))
+            self.here.copy_(torch.tensor(everywhere, dtype=self.here.dtype))
 
 
 def check_finite(loss: float) -> None:

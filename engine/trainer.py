@@ -14,11 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from engine.checks import check_batch_size, check_progress, check_state
+from engine.device import kind
 from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
 from engine.ema import ModelEMA
-from engine.errors import UserError, as_user_error
+from engine.errors import Interrupted, UserError, as_user_error
 from engine.evaluate import predict_logits
-from engine.resume_check import check_state
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, seed_generator
 from engine.signals import StopSignal
@@ -26,6 +27,7 @@ from engine.totals import Totals, check_finite
 
 LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
 SAVE_EVERY = 600  # seconds, at least, between two saves of last.pth within an epoch
+WORTH_SAVING = 10  # seconds of training that a kill during validation may cost
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class TrainSettings:
             as best; 0 for none.
         amp: the type of autocast in augmentation and forward pass, bfloat16 or float16;
             None: float32 throughout.
+        compile: the network's and the transform's kernels (``torch.compile``).
         seed: of dropout and augmentation (``engine.seeding``).
     """
 
@@ -46,6 +49,7 @@ class TrainSettings:
     accumulate_steps: int = 1
     ema_decay: float = 0.0
     amp: torch.dtype | None = None
+    compile: bool = False
     seed: int = 0
 
 
@@ -55,7 +59,7 @@ class Trainer:
     Args:
         model: the network, on its device.
         criterion: ``(outputs, labels) -> (loss, logits)``; the loop does not look inside outputs.
-        transform: uint8 images and a generator to the model's input; augments in training mode.
+        transform: uint8 images to the model's input; in training mode, varied by random ``draw``s.
         optimizer, scheduler: the scheduler steps after each step of the optimizer.
     """
 
@@ -72,7 +76,13 @@ class Trainer:
         self.optimizer, self.scheduler, self.settings = optimizer, scheduler, settings
         self.device = next(model.parameters()).device
         self.transform = transform.to(self.device)
-        self.network = DistributedDataParallel(model) if world_size() > 1 else model
+        # What training calls: the model and the transform themselves, or wrapped.
+        self.network, self.augment = model, self.transform
+        if world_size() > 1:
+            ids = None if self.device.type == "cpu" else [self.device]
+            self.network = DistributedDataParallel(model, device_ids=ids)
+        if settings.compile:
+            self.network, self.augment = torch.compile(self.network), torch.compile(self.transform)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         # In float16 small gradients would become 0, so the scaler multiplies the loss and divides
         # the gradients. For other types it does nothing.
@@ -99,17 +109,20 @@ class Trainer:
         """
         epochs, batches = self.settings.epochs, train_loader.sampler
         check_batch_size(self.model, batches.batch_size // world_size())
-        done = (self.epoch * batches.steps + self.step) // self.settings.accumulate_steps
-        if self.scheduler.last_epoch != done:
-            stands = f"its schedule stands at step {self.scheduler.last_epoch}"
-            raise UserError(f"--resume: {stands}, and the run at {done}")
-        run.begin(self, batches.batch_size, batches.steps // self.settings.accumulate_steps)
-        with StopSignal(run.folder / "last.pth") as stop:
+        done, accumulated = self.epoch * batches.steps + self.step, self.settings.accumulate_steps
+        check_progress(self.scheduler, done // accumulated)
+        run.begin(self, batches.batch_size, batches.steps // accumulated)
+        with run, StopSignal(run.folder / "last.pth") as stop:
             while self.epoch < epochs:
                 train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
-                run.save_last(self)  # so that a kill during validation does not cost the epoch
-                stop.check()
-                val_loss, val_accuracy = self.validate(stop.watch(val_loader))
+                if self.seconds > WORTH_SAVING:
+                    run.save_last(self)
+                try:
+                    stop.check()
+                    val_loss, val_accuracy = self.validate(stop.watch(val_loader))
+                except Interrupted:
+                    run.save_last(self)
+                    raise
                 row = {
                     "epoch": self.epoch + 1,
                     "train_loss": train_loss,
@@ -156,7 +169,8 @@ class Trainer:
 
                 with self.gradients_exchanged(is_update):
                     with torch.autocast(self.device.type, amp, enabled=amp is not None):
-                        outputs = self.network(self.transform(images, self.generator))
+                        x = self.augment(images, self.transform.draw(len(images), self.generator))
+                        outputs = self.network(x)
                         loss, logits = self.criterion(outputs, labels)
                     self.scaler.scale(loss / accumulate_steps).backward()
                 if is_update:
@@ -195,7 +209,7 @@ class Trainer:
 
     def gradients_exchanged(self, is_update: bool) -> AbstractContextManager:
         """Exchange gradients once for each step of the optimizer, not for each batch."""
-        alone = self.network is self.model
+        alone = world_size() == 1
         return nullcontext() if alone or is_update else self.network.no_sync()
 
     def seed_draws(self, step: int) -> None:
@@ -204,8 +218,10 @@ class Trainer:
             derive_seed(self.settings.seed, purpose, step, rank())
             for purpose in ("dropout", "augmentation")
         )
-        torch.manual_seed(dropout)  # on all devices, and on a CPU with all bits of the seed:
-        seed_generator(torch.default_generator, dropout)
+        if self.device.type == "cpu":
+            seed_generator(torch.default_generator, dropout)
+        else:
+            torch.manual_seed(dropout)  # on all devices
         seed_generator(self.generator, augmentation)
 
     def read_totals(self) -> tuple[float, float, int]:
@@ -224,8 +240,8 @@ class Trainer:
         logits, labels = predict_logits(self.eval_model, loader, self.transform, self.settings.amp)
         loss = F.cross_entropy(logits, labels, reduction="sum").item()
         correct = (logits.argmax(1) == labels).sum().item()
-        sums = torch.tensor([loss, correct, len(labels)], dtype=torch.float64, device=self.device)
-        loss, correct, images = all_reduce_sum(sums).tolist()
+        sums = torch.tensor([loss, correct, len(labels)], dtype=kind(self.device).sums)
+        loss, correct, images = all_reduce_sum(sums.to(self.device)).tolist()
         check_finite(loss)
         return loss / images, correct / images
 
@@ -272,15 +288,6 @@ class Trainer:
             self.seconds, self.history, self.best = (
                 state[name] for name in ("seconds", "history", "best")
             )
-
-
-def check_batch_size(model: nn.Module, images: int) -> None:
-    """Raise a UserError if batch-norm would see fewer than two images of a batch."""
-    if images < 2 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-        raise UserError(
-            "batch normalisation needs at least 2 images a batch in each process: "
-            "raise --batch-size (or --limit), or use --no-batch-norm"
-        )
 
 
 def set_train_mode(network: nn.Module) -> None:

@@ -37,7 +37,10 @@ class SmallMapConv2d(nn.Conv2d):
     def linear_per_pixel(self, x: torch.Tensor) -> torch.Tensor:
         """Compute a 1x1 convolution: one linear layer, applied to each pixel."""
         pixels = x.permute(0, 2, 3, 1)  # N x H x W x in_channels, the channels-last memory layout
-        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(
+            1
+        )  # so that the gradient is laid out alike
+        return F.linear(pixels, weight, self.bias).permute(0, 3, 1, 2)
 
     def linear_over_map(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the convolution of an S x S map as a fully connected layer.

@@ -1,9 +1,10 @@
 """Activation checkpointing: less memory in training, for the time of a second forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -17,10 +18,18 @@ def checkpoint_activations(network: nn.Module) -> None:
     """
     for stage in network.children():
         if next(stage.parameters(), None) is not None:
-            contexts = partial(stage_contexts, stage)  # deepcopy follows a partial, not a lambda
-            stage.forward = partial(
-                checkpoint, stage.forward, use_reentrant=False, context_fn=contexts
-            )
+            # deepcopy follows a partial, not a lambda.
+            stage.forward = partial(recomputed, stage, stage.forward)
+
+
+def recomputed(
+    stage: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
+    """Compute ``forward(x)`` of a stage, keeping nothing of it for the backward pass."""
+    if torch.compiler.is_compiling():  # a compiled backward pass leaves statistics alone
+        return checkpoint(forward, x, use_reentrant=False)
+    contexts = partial(stage_contexts, stage)
+    return checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
 
 
 def stage_contexts(stage: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:

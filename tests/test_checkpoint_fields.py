@@ -11,9 +11,9 @@ import test as test_script
 import train_catsdogs
 import train_fashionmnist
 from engine import checkpoint, inference
+from engine.checks import check_state
 from engine.errors import UserError
 from engine.optim import build_optimizer, build_scheduler
-from engine.resume_check import check_state
 
 NAN, INF = math.nan, math.inf
 # No field may hold any of these, but for those that are named in FINE.

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import train_fashionmnist
 from engine import checkpoint, cli, evaluate, trainer
 from engine.errors import Interrupted
 from engine.signals import stopping
@@ -66,6 +67,7 @@ def test_stopped_while_validating(train, monkeypatch, tmp_path):
         return evaluate.predict_logits(model, watched(), *arguments)
 
     with monkeypatch.context() as patch:
+        patch.setattr(train_fashionmnist, "eval_batch_size", lambda *_: 32)
         patch.setattr(trainer, "predict_logits", press_ctrl_c)
         with pytest.raises(Interrupted):
             train(*SMALL)
@@ -85,6 +87,7 @@ def test_killed_while_validating(train, monkeypatch, tmp_path):
         raise SystemError  # as suddenly as SIGKILL: nobody saves
 
     with monkeypatch.context() as patch:
+        patch.setattr(trainer, "WORTH_SAVING", 0)
         patch.setattr(Trainer, "validate", die)
         with pytest.raises(SystemError):
             train(*SMALL)

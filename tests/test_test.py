@@ -14,6 +14,7 @@ from data import class_folders, fashionmnist, photo_folder
 from data.class_folders import ClassFolders
 from data.dataset import ImageDataset
 from engine import checkpoint, report
+from engine.device import eval_batch_size
 from engine.errors import UserError
 from engine.inference import load_classifier
 from models import create_model
@@ -89,10 +90,8 @@ def test_numbers_come_before_pictures(run, trained, few, tmp_path, monkeypatch, 
 
 
 def test_batches_follow_the_size_of_the_images(run, trained, few, monkeypatch, tmp_path):
-    sizes = {(32, 28): 250, (64, 28): 250, (96, 128): 64, (224, 224): 20, (4096, 4096): 1}
-    for (image_size, stored_size), images in sizes.items():
-        metadata = {"image_size": image_size, "stored_size": stored_size}
-        assert test_script.default_batch_size(metadata) == images
+    for pixels, images in {32: 250, 64: 250, 128: 64, 224: 20, 4096: 1}.items():
+        assert eval_batch_size(pixels, torch.device("cpu")) == images
     asked = []
     loader = test_script.eval_loader
     monkeypatch.setattr(

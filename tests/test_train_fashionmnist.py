@@ -54,8 +54,20 @@ def test_ctrl_c_saves_and_says_how_to_go_on(script, root, tmp_path):
     assert checkpoint.load(tmp_path / "best.pth")["epoch"] == 1
 
 
-def test_two_processes_equal_one(script, tmp_path):
-    """Without draws of their own (augmentation, dropout) and batch statistics, the same run."""
+COMPILED = """
+import functools, torch
+torch.compile = functools.partial(torch.compile, backend="aot_eager")  # needs no C++ compiler
+import train_fashionmnist
+from engine import cli
+cli.run(train_fashionmnist.main)
+"""
+
+
+def test_two_processes_equal_one(script, monkeypatch, root, tmp_path):
+    """Without draws of their own (augmentation, dropout) and batch statistics, the same run.
+
+    Compiled, too; and nothing is said of gradients whose layout is unlike the weights'.
+    """
     arguments = [
         "train_fashionmnist.py",
         *SMALL,
@@ -67,7 +79,11 @@ def test_two_processes_equal_one(script, tmp_path):
     arguments += ["--no-amp", "--optimizer", "sgd", "--lr", "0.005", "--output-dir"]
     script(*arguments, tmp_path / "one")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    script(*torchrun, *arguments, tmp_path / "two")
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    arguments[0] = tmp_path / "compiled.py"
+    done = script(*torchrun, *arguments, tmp_path / "two", "--compile")
+    assert "strides" not in done.stderr
     one, two = (checkpoint.load(tmp_path / name / "last.pth") for name in ("one", "two"))
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)

@@ -1,15 +1,15 @@
 """The training loop: resuming bit for bit, float16, a loss that is not finite, accumulation."""
 
-from functools import partialmethod
+from functools import partial, partialmethod
 
 import pandas as pd
 import pytest
 import torch
 
 from engine import checkpoint, cli
-from engine.errors import UserError
+from engine.errors import Interrupted, UserError
 from models.googlenet import AuxiliaryLoss
-from tests.conftest import SMALL, same
+from tests.conftest import SMALL, interrupt_at, same
 
 
 @pytest.mark.parametrize("step", [2, 4, 7])
@@ -44,7 +44,14 @@ def test_resume_would_notice_a_missing_piece(train, interrupted):
         "step": 4,
         "history": [],
     }
-    apart = {"format", "seconds", "scaler", "best", "totals"}  # with tests of their own
+    apart = {
+        "format",
+        "seconds",
+        "scaler",
+        "best",
+        "totals",
+        "provenance",
+    }  # with tests of their own
     assert set(without) | set(checkpoint.KEYS) | apart == set(good)
     outcome = ("state_dict", "ema", "history", "best")  # not the counters that were changed
     for part, lost in without.items():
@@ -77,6 +84,24 @@ def test_float16_scales_the_loss_and_resumes(train, interrupted, monkeypatch):
         assert skipped > 0 and scale == 2.0 ** (24 - skipped)
     train("--resume", stopped / "last.pth")
     assert same(checkpoint.load(whole / "last.pth"), checkpoint.load(stopped / "last.pth"))
+
+
+def test_compiled_training_is_the_same(train, monkeypatch):
+    """With recomputed activations and moving averages; stopped, then resumed uncompiled."""
+    whole = train(*SMALL, folder="whole")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(Interrupted):
+            train(*SMALL, "--compile", "--checkpoint-activations", folder="stopped")
+    last = whole.parent / "stopped" / "last.pth"
+    saved = checkpoint.load(last)
+    assert saved["config"]["compile"] and (saved["epoch"], saved["step"]) == (1, 3)
+    train("--resume", last, "--no-compile")
+    one, two = checkpoint.load(whole / "last.pth"), checkpoint.load(last)
+    assert one["state_dict"].keys() == two["state_dict"].keys()  # no "_orig_mod."
+    for name, tensor in one["ema"].items():
+        torch.testing.assert_close(two["ema"][name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_resume_refuses_batches_that_were_not_counted(train, interrupted):

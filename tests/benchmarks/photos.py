@@ -42,7 +42,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
 
         def augment(images: torch.Tensor, _: torch.Tensor) -> None:
             with autocast():
-                transform(images)
+                transform(images, transform.draw(len(images)))
 
         tasks = {
             f"{STEPS} steps of GoogLeNet from memory": lambda: train(step, in_memory),
@@ -138,7 +138,7 @@ def training_step(transform: nn.Module) -> Callable[[torch.Tensor, torch.Tensor]
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
         with autocast():
-            loss, _ = criterion(model(transform(images)), labels)
+            loss, _ = criterion(model(transform(images, transform.draw(len(images)))), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -1,16 +1,34 @@
-"""Whether a saved optimizer and schedule go on where newly built ones would begin."""
+"""What must hold before a run starts, or goes on."""
 
 import math
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from engine.checkpoint_fields import is_int, is_number
+from engine.errors import UserError
 
 # What changes in the state of an optimizer or a schedule as a run goes on.
 VARYING = {"lr", "betas", "momentum", "last_epoch", "_step_count", "_last_lr", "_is_initial"}
 VARYING |= {"_get_lr_called_within_step"}
+
+
+def check_batch_size(model: nn.Module, images: int) -> None:
+    """Raise a UserError if batch-norm would see fewer than two images of a batch."""
+    if images < 2 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        raise UserError(
+            "batch normalisation needs at least 2 images a batch in each process: "
+            "raise --batch-size (or --limit), or use --no-batch-norm"
+        )
+
+
+def check_progress(scheduler: LRScheduler, done: int) -> None:
+    """Raise a UserError unless a resumed schedule stands where the run does: at this step."""
+    if scheduler.last_epoch != done:
+        stands = f"its schedule stands at step {scheduler.last_epoch}"
+        raise UserError(f"--resume: {stands}, and the run at {done}")
 
 
 def check_state(
