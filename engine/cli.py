@@ -21,14 +21,9 @@ from engine.device import (
     pick_device,
     set_precision,
 )
-from engine.errors import Interrupted, UserError, quote
+from engine.errors import Interrupted, UserError, known_problem, quote
 from engine.optim import OPTIMIZERS, SCHEDULERS
 from engine.signals import stopping
-
-OUT_OF_MEMORY = (
-    "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
-    "larger batch, and --checkpoint-activations takes less), or --image-size; see docs/tuning.md"
-)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -58,16 +53,13 @@ def run(main: Callable[[], None]) -> None:
         print(f"{name}: error: {' '.join(str(error).split())}{who()}", file=sys.stderr)
         code = 2
     except (RuntimeError, MemoryError) as error:
-        # Raised by NumPy, by a GPU's allocator, and by the CPU's if the system refuses at once.
         if distributed.is_lost_peer(error):
             print(f"{name}: error: another process has ended{who()}", file=sys.stderr)
             sys.exit(2)
-        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        is_worker = "DataLoader worker (pid" in str(error)  # torch's notice that one was killed
-        if not (is_memory or is_worker or "CPUAllocator" in str(error)):
+        known = known_problem(error)
+        if not known:
             raise
-        killed = f"{str(error).partition('. ')[0]}: out of memory? --workers 0 takes less"
-        print(f"{name}: error: {killed if is_worker else OUT_OF_MEMORY}", file=sys.stderr)
+        print(f"{name}: error: {known}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

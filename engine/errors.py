@@ -7,6 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+OUT_OF_MEMORY = (
+    "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
+    "larger batch, and --checkpoint-activations takes less), or --image-size; see docs/tuning.md"
+)
+
 
 class UserError(Exception):
     """Wrong use or unusable input. The message is one line: what, where, what to do about it."""
@@ -50,3 +55,16 @@ def quote(argument: object) -> str:
     """An argument as the shell takes it: POSIX shells, or on Windows cmd.exe and PowerShell."""
     text = str(argument)
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
+def known_problem(error: Exception) -> str:
+    """What to tell the user of an error that is no fault of this program; else nothing."""
+    text = str(error)
+    if "DataLoader worker (pid" in text:  # torch's notice that one was killed
+        return f"{text.partition('. ')[0]}: out of memory? --workers 0 takes less"
+    # NumPy's, the CPU's if the system refuses at once, a GPU's ("MPS backend out of memory").
+    if isinstance(error, MemoryError) or "CPUAllocator" in text or "out of memory" in text:
+        return OUT_OF_MEMORY
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"--compile: cannot be done here, leave it out: {text.partition(chr(10))[0]}"
+    return ""

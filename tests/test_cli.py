@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 
 import train_fashionmnist
 from engine import cli
@@ -32,11 +33,17 @@ def test_errors_that_users_can_mend_are_one_line(capsys):
     killed = "DataLoader worker (pid 7) is killed by signal: Killed. \nIt may be out of memory."
     for error, words in (
         (MemoryError(), "out of memory: lower --batch-size"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory: lower --batch-size"),
+        (RuntimeError("MPS backend out of memory (MPS"), "out of memory: lower --batch-size"),
         (
             RuntimeError(killed),
             "worker (pid 7) is killed by signal: Killed: out of memory? --workers",
         ),
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
+        (
+            torch._dynamo.exc.Unsupported("x"),
+            "--compile: cannot be done here, leave it out: this",
+        ),
     ):
 
         def main(error=error):
