@@ -104,11 +104,16 @@ def report(photos: list[splitting.Photo], output: Path) -> None:
     if len(renamed):
         names = listed(renamed.name + " is " + renamed.file)
         print(f"{count(len(renamed))} renamed, since a disk may take two names for one: {names}")
+    below = good[good.path.str.contains("/")]
+    if len(below):
+        folders = sorted({name.rpartition("/")[0] for name in below.name})
+        print(f"{count(len(below))} in folders below their class's: {listed(folders)}")
     bad = frame[frame.reason != ""]
     if len(bad):
         print(f"{len(bad)} files rejected, see {output / REJECTED}:")
-        for name, reason in list(zip(bad.name, bad.reason, strict=True))[:5]:
-            print(f"  {name}: {reason}")
+        for reason, group in list(bad.groupby("reason", sort=False))[:5]:
+            more = f" (and {len(group) - 1:,} more)" if len(group) > 1 else ""
+            print(f"  {group.name.iloc[0]}{more}: {reason}")
     print(f"\n{output}/: train, val, test, {MANIFEST}")
     print(f"Next:\n  python compute_mean_std.py {quote(output)}")
 

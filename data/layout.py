@@ -2,30 +2,37 @@
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import UserError, quote
+from data.given_splits import (
+    FLAT_NAME,
+    STORE,
+    Tree,
+    command,
+    find_parts,
+    listed,
+    part_above_class,
+    part_of,
+    refuse_nested_sets,
+)
+from engine.errors import UserError
 
-FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names photos: class cat
-
-# How people call the parts of a set that is split already: train, Training, seg_train, test_set,
-# trainData, val2017, train (augmented), …
-PARTS = {
-    "train": "train(ing|val)?",
-    "val": "val(id(ation)?)?|dev(elopment)?|eval(uation)?",
-    "test": "test(ing)?|hold[-_ ]?out",
-    "unlabelled": "pred(ict(ion)?s?)?|unlabell?ed|submission",
-}
-NOUN = "([-_ ]?(set|data|split|images?|imgs?|photos?|pictures?))?"
-PART_NAMES = {
-    part: re.compile(f"(.*[^a-z])?({words}){NOUN}([^a-z].*)?") for part, words in PARTS.items()
-}
-PLAIN_NAME = re.compile(f"({'|'.join(PARTS.values())}){NOUN}[-_ ]?[0-9]*", re.I)  # and no more
-SPLIT_PARTS = ("train", "val", "test")
-FOLD = re.compile(r"(k?[-_ ]?fold|cv)s?[-_ ]?[0-9]+|[0-9]+(st|nd|rd|th)?[-_ ]?fold", re.I)
+# Pictures of photos' contents, beside a folder of the photos themselves.
+MASKS = re.compile(
+    "(masks?|labels?|annotations?|annots?|xmls?|bbox(es)?|ground[-_ ]?truths?|gt|segmentations?"
+    "|trimaps?)",
+    re.I,
+)
+# "augmented" and its like anywhere, but for "not augmented"; "aug" after a word: the month is none.
+AUGMENTED = re.compile(
+    r"(?!.*(un|non?|not|without|before)[-_ ]?augment)(.*augment.*|.*[a-z][^a-z0-9]+aug[^a-z0-9]*)",
+    re.I,
+)
 
 
 class Label(NamedTuple):
@@ -36,45 +43,9 @@ class Label(NamedTuple):
     part: str = ""  # "train", "val" or "test" where the set is split already
 
 
-class Tree:
-    """What is directly in each folder; folders by their paths, with a slash at the end, or ""."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        folders, flat = defaultdict(set), defaultdict(set)
-        for name in names:
-            *parents, last = name.split("/")
-            folder = ""
-            for parent in parents:
-                folders[folder].add(parent)
-                folder += parent + "/"
-            if match := FLAT_NAME.fullmatch(last):
-                flat[folder].add(match[1])
-        self.folders, self.flat = dict(folders), dict(flat)  # names; classes by files' names
-
-    def descend(self, folder: str, stop: Iterable[str] = ()) -> str:
-        """Go down as long as there is one folder alone, not named as in ``stop``.
-
-        Files beside it do not matter, unless they are named like cat.0.jpg and dog.0.jpg.
-        """
-        while len(self.flat.get(folder, ())) < 2 and len(self.folders.get(folder, ())) == 1:
-            (name,) = self.folders[folder]
-            if name in stop:
-                break
-            folder += name + "/"
-        return folder
-
-    def has_class_folders(self, folder: str) -> bool:
-        """Whether the folders in it tell the classes, and not the names of the files."""
-        folders = len(self.folders.get(folder, ()))
-        return folders > 1 or (folders == 1 and len(self.flat.get(folder, ())) < 2)
-
-    def classes(self, folder: str, known: Iterable[str] = ()) -> set[str]:
-        """Two or more by folders, or by the files' names; one alone if it is known."""
-        found = (self.folders if self.has_class_folders(folder) else self.flat).get(folder, set())
-        return found if len(found) > 1 else found.intersection(known)
-
-
-def label(names: Iterable[str], path: Path) -> tuple[dict[str, Label], list[str]]:
+def label(
+    names: Iterable[str], path: Path, size: Callable[[str], int]
+) -> tuple[dict[str, Label], dict[str, str]]:
     """Find the class of each file, and its part where the set is split already.
 
     Descends as long as there is a single folder. Where there are several, they are the parts of a
@@ -85,8 +56,9 @@ def label(names: Iterable[str], path: Path) -> tuple[dict[str, Label], list[str]
     Args:
         names: of files, and of folders with a slash at the end.
         path: of the source, for commands in messages.
+        size: the bytes of a file, by its name.
 
-    Returns the labels, and the files that belong to no class.
+    Returns the labels; and the files that are left out, with the reason.
 
     Raises:
         UserError: there are no classes, there is only one, or what they are is ambiguous.
@@ -95,12 +67,13 @@ def label(names: Iterable[str], path: Path) -> tuple[dict[str, Label], list[str]
     files = {name: file for name, file in spelled.items() if not name.endswith("/")}
     if not files:
         raise UserError("there are no photos in it")
-    tree = Tree(spelled.values())
+    left_out = set_aside(spelled, path, size)
+    tree = Tree(plain for name, plain in spelled.items() if name not in left_out)
     root = tree.descend("")
-    placed = files
-    if is_split_below_classes(tree, root):
-        placed = part_above_class(files, root)
-        tree = Tree(placed.values())
+    placed = {name: plain for name, plain in files.items() if name not in left_out}
+    moved = part_above_class(tree, root, placed)
+    if moved is not None:
+        placed, tree = moved, Tree(moved.values())
     labels = {}
     for folder, part in find_parts(tree, root, path).items():
         inside = {f: name[len(folder) :] for f, name in placed.items() if name.startswith(folder)}
@@ -110,124 +83,74 @@ def label(names: Iterable[str], path: Path) -> tuple[dict[str, Label], list[str]
         else:
             labels |= label_by_name(inside, folder, part)
     refuse_bad_classes(labels.values())
-    return labels, [file for file in files if file not in labels]
+    strays = {name: left_out.get(name, "in no class folder") for name in files}
+    return labels, {name: reason for name, reason in strays.items() if name not in labels}
 
 
-def is_split_below_classes(tree: Tree, root: str) -> bool:
-    """Whether each class folder holds the parts: Cat/train/1.jpg, Cat/test/2.jpg, Dog/train/…"""
-    found = set()
-    for folder in tree.folders.get(root, ()):
-        inside = tree.folders.get(f"{root}{folder}/", set())
-        parts = {part_of(name) for name in inside} & {*SPLIT_PARTS}
-        holds_sets = any(tree.classes(tree.descend(f"{root}{folder}/{name}/")) for name in inside)
-        is_class = not (holds_sets or FOLD.fullmatch(folder) or part_of(folder))
-        if not parts or len(parts) < len(inside) or not is_class:
-            return False
-        found |= parts
-    return len(found) > 1 and len(tree.folders[root]) > 1
-
-
-def part_above_class(files: dict[str, str], root: str) -> dict[str, str]:
-    """Name Cat/Training/1.jpg as train/Cat/1.jpg; without the files that are in no part."""
-    placed = {}
-    for file, name in files.items():
-        if name.startswith(root) and name[len(root) :].count("/") > 1:
-            class_name, part, rest = name[len(root) :].split("/", 2)
-            placed[file] = f"{root}{part_of(part)}/{class_name}/{rest}"
-    return placed
-
-
-def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
-    """The folders that hold class folders (or photos named by class), and the part that each is.
+def set_aside(spelled: dict[str, str], path: Path, size: Callable[[str], int]) -> dict[str, str]:
+    """What is in the set and no photo of its own, and why: masks, augmented and other copies.
 
     Args:
-        root: the folder in which to look.
+        spelled: the names of files and folders, and these in Unicode's NFC.
+        path, size: as of ``label``.
 
-    Returns root -> "" if the set is not split.
+    Raises:
+        UserError: a folder seems to be a copy of the set that it is in, and is not.
     """
-    part = {folder: part_of(folder) for folder in sorted(tree.folders.get(root, ()))}
-    if len(part) < 2:
-        return {root: ""}
-    inner = {folder: tree.descend(f"{root}{folder}/") for folder in part}
-    known = set().union(*(tree.classes(inner[f]) for f in part if part[f] == "train"))
-    for folder in part:
-        if part[folder] not in ("", "train"):  # may hold one class alone
-            inner[folder] = tree.descend(f"{root}{folder}/", stop=known)
-    classes = {folder: tree.classes(inner[folder], known) for folder in part}
-    taken = [f for name in SPLIT_PARTS for f in part if part[f] == name and classes[f]]
-    if not taken:
-        refuse_parts_without_classes(part)
-        return {root: ""}
-
-    known |= set().union(*(classes[folder] for folder in taken))
-    rest = [folder for folder in part if folder not in taken]
-    alone = len(taken) == 1  # train/Cat/1.jpg and other/1.jpg: a part and what, or two classes?
-    doubtful = [f for f in rest if f in known or classes[f] & known or (alone and not part[f])]
-    train = [folder for folder in taken if part[folder] == "train"]
-    if doubtful:
-        advice = command(path, root + (train or doubtful)[0])
-        raise UserError(
-            f"{listed(taken)} {'is a part' if alone else 'are parts'} of a split set by name, and "
-            f"{listed(doubtful)} beside may be a part, too, or a class: call the parts train, val "
-            f"and test, or name the folder that holds the classes: {advice}"
-        )
-    for same in ([f for f in taken if part[f] == name] for name in SPLIT_PARTS):
-        if len(same) > 1:
-            raise UserError(
-                f"{listed(same)} are all named like its {part[same[0]]} part: move all but one "
-                f"elsewhere, or name one alone: {command(path, root + same[0])}"
-            )
-    if not train:
-        raise UserError(f"it is split already, into {listed(taken)}, and there is no train part")
-    return {inner[folder]: part[folder] for folder in taken}
+    left_out: dict[str, str] = {}
+    tree = Tree(spelled.values())
+    for find in (masks, augmented, partial(copies, spelled=spelled, path=path, size=size)):
+        folders = dict(find(tree, tree.descend("")))
+        for name in spelled if folders else ():
+            above = accumulate(f"{part}/" for part in spelled[name].split("/")[:-1])
+            for folder in folders.keys() & set(above):
+                left_out[name] = folders[folder]
+        if folders:
+            tree = Tree(plain for name, plain in spelled.items() if name not in left_out)
+    return left_out
 
 
-def part_of(folder: str) -> str:
-    """The part of a split set that a folder is by its name; "" if it is none."""
-    words = re.sub("(?<=[a-z])(?=[A-Z])", "_", folder).lower()
-    return next((part for part, name in PART_NAMES.items() if name.fullmatch(words)), "")
+def masks(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
+    """The folders, wherever, of what belongs to the photos in a folder beside: images/, labels/."""
+    for parent, folders in tree.folders.items():
+        for store in list(filter(STORE.fullmatch, folders))[:1]:
+            for name in filter(MASKS.fullmatch, folders):
+                yield f"{parent}{name}/", f"no photo: its folder is beside {store}"
 
 
-def refuse_parts_without_classes(part: dict[str, str]) -> None:
-    """Refuse train/1.jpg and test/2.jpg, which are no classes.
-
-    Args:
-        part: folder -> the part that it is by its name, or "".
-    """
-    plain = [folder for folder in part if PLAIN_NAME.fullmatch(folder)]
-    named = list(part) if all(part.values()) else plain
-    if len({part[folder] for folder in named}) > 1:
-        raise UserError(
-            f"{listed(named)} are the parts of a split set, and hold no class folders: it takes "
-            "train/Cat/1.jpg and train/Dog/1.jpg, or train/cat.1.jpg and train/dog.1.jpg"
-        )
+def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
+    """The folders in ``root`` of altered copies: dealt out, one photo would be in two splits."""
+    folders = tree.folders.get(root, set())
+    originals = {f for f in folders if not AUGMENTED.fullmatch(f)}
+    classes = {folder: tree.classes(tree.descend(f"{root}{folder}/")) for folder in folders}
+    for folder in sorted(folders - originals):
+        train = [f for f in originals if part_of(f) in ("", "train")]
+        beside = sorted(f for f in train if f in classes[folder] or classes[f] & classes[folder])
+        if beside:
+            yield f"{root}{folder}/", f"an augmented copy, by its folder: see {listed(beside)}"
 
 
-def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
-    """Refuse folders in ``root`` that are no classes, but hold them: folds, versions, sets."""
-    folders = sorted(tree.folders[root])
-    inside = {f: tree.folders.get(tree.descend(f"{root}{f}/"), set()) for f in folders}
-    folds = [folder for folder in folders if FOLD.fullmatch(folder)]
-    if len(folds) > 1:
-        raise UserError(
-            f"{listed(folds)} are folds of one set: name one: {command(path, root + folds[0])}"
-        )
-    for folder in folders:
-        parts = [name for name in sorted(inside[folder]) if PLAIN_NAME.fullmatch(name)]
-        if len({part_of(name) for name in parts}) > 1:
-            raise UserError(
-                f"{folder!r} is no class, but a split set ({listed(parts)}): name it: "
-                f"{command(path, root + folder)}"
-            )
-    count = Counter(name for names in inside.values() for name in names)
-    shared = {name for name in count if count[name] > 1}
-    alike = [folder for folder in folders if len(inside[folder] & shared) > 1]
-    if alike:
-        raise UserError(
-            f"{listed(alike)} hold the same folders ({listed(sorted(shared))}), and either may be "
-            f"the classes: name one of them, {command(path, root + alike[0])}, or, if they are the "
-            "classes, move their photos out of the folders inside"
-        )
+def copies(
+    tree: Tree, root: str, spelled: dict[str, str], path: Path, size: Callable[[str], int]
+) -> Iterator[tuple[str, str]]:
+    """The folders in ``root`` that hold the same files as ``root`` itself: a set packed twice."""
+    names = {plain: name for name, plain in spelled.items()}
+    for folder in sorted(tree.folders.get(root, ())):
+        top = f"{root}{folder}/"
+        within = tree.descend(top)
+        shared = tree.folders.get(within, set()) & tree.folders[root]
+        if part_of(folder) or not shared:
+            continue
+        for plain in names:
+            if plain.startswith(top) and not plain.endswith("/"):
+                twin = names.get(root + plain.removeprefix(within))
+                if twin is None or size(twin) != size(names[plain]):
+                    raise UserError(
+                        f"{folder!r} holds folders of the same names as those beside it "
+                        f"({listed(sorted(shared))}), and other photos: move it elsewhere, or name "
+                        f"it alone: {command(path, top)}"
+                    )
+        yield top, f"the set once more: the same files are in {root or 'the source'}"
 
 
 def label_by_folder(inside: dict[str, str], folders: set[str], part: str) -> dict[str, Label]:
@@ -266,6 +189,11 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
     for name in sorted(set().union(*classes.values())):
         if not name.strip():
             raise UserError(f"its class {name!r} has a name of spaces alone: rename it")
+        if AUGMENTED.fullmatch(name) and (original := [c for c in spelled.values() if c in name]):
+            raise UserError(
+                f"its class {name!r} holds altered copies of {original[0]!r}, by its name: move it "
+                "elsewhere, or rename it"
+            )
         other = spelled.setdefault(disk_key(name), name)
         if other != name:
             raise UserError(
@@ -286,14 +214,3 @@ def disk_key(path: str) -> str:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     folded = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")  # unseen
     return "/".join(part.rstrip(" .") for part in folded.split("/"))
-
-
-def command(path: Path, inside: str) -> str:
-    """The command that takes a folder (or zip) in the source alone."""
-    return f"python split_dataset.py {quote(path / inside)}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first three names."""
-    names = list(names)
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

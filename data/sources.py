@@ -39,8 +39,12 @@ class Source(ABC):
             OSError: it cannot be read.
         """
 
-    def labels(self) -> tuple[dict[str, Label], list[str]]:
-        """The label of each file, sorted by name; and the files that belong to no class.
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """The bytes of a file; 0 if it cannot be read."""
+
+    def labels(self) -> tuple[dict[str, Label], dict[str, str]]:
+        """The label of each file, sorted by name; and the files that are left out, with the reason.
 
         Raises:
             UserError: there are no files or no classes, or it is ambiguous what they are.
@@ -51,7 +55,7 @@ class Source(ABC):
                 if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
                     raise UserError(f"rename {name!a}: it has control characters, or is no UTF-8")
             refuse_archives(names, self.path)
-            return label(names, self.path)
+            return label(names, self.path, self.size)
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
 
@@ -74,6 +78,10 @@ class FolderSource(Source):
             raise OSError("larger than any photo")
         return path.read_bytes()
 
+    def size(self, name: str) -> int:
+        path = self.path / name
+        return path.stat().st_size if path.is_file() else 0
+
 
 class OxfordPets(FolderSource):
     """The photos of Oxford-IIIT Pet (Parkhi et al. 2012). torchvision downloads them into data/.
@@ -93,12 +101,12 @@ class OxfordPets(FolderSource):
             raise UserError(f"Oxford-IIIT Pet cannot be downloaded ({reason})") from None
         super().__init__(root / "oxford-iiit-pet" / "images")
 
-    def labels(self) -> tuple[dict[str, Label], list[str]]:
+    def labels(self) -> tuple[dict[str, Label], dict[str, str]]:
         """Cats are the breeds with a capital first letter, as the set's README says."""
         names = self.names()
         photos = [name for name in names if name.endswith(".jpg")]
         labels = {name: Label("Cat" if name[0].isupper() else "Dog", name) for name in photos}
-        return labels, [name for name in names if name not in labels]
+        return labels, {name: "no photo" for name in names if name not in labels}
 
 
 class ZipSource(Source):
@@ -154,6 +162,9 @@ class ZipSource(Source):
                 return file.read(member.file_size + 1)  # the size may be a lie: read no further
         except Exception as error:  # each compression raises its own kinds on damaged data
             raise OSError(f"damaged in the zip ({error})") from None
+
+    def size(self, name: str) -> int:
+        return self.members[name].file_size
 
 
 def names_of(archive: zipfile.ZipFile, path: Path) -> list[str]:

@@ -50,7 +50,7 @@ def find_photos(source: Source) -> list[Photo]:
     """
     labels, strays = source.labels()
     photos = [Photo(name, *label) for name, label in labels.items()]
-    return photos + [Photo(name, "", name, reason="in no class folder") for name in strays]
+    return photos + [Photo(name, "", name, reason=reason) for name, reason in strays.items()]
 
 
 def splits_to_deal(photos: Iterable[Photo]) -> list[str]:

@@ -1,6 +1,7 @@
 """Sets that are split already: what is given stays, what is missing is dealt out of train."""
 
 import os
+import shutil
 import socket
 import unicodedata
 import zipfile
@@ -60,6 +61,23 @@ def test_what_is_missing_is_dealt_out_of_train(split, tmp_path, as_zip, given, e
             files = {f"{kept}{k[len(part) :]}": v for k, v in before.items() if k.startswith(part)}
             assert {k: v for k, v in after.items() if k.startswith(kept + "/")} == files
     assert set(before.values()) <= set(after.values())
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_set_packed_twice_is_taken_once(run, error_of, tmp_path, as_zip):
+    source = write_set(tmp_path / "photos", train=3, val=1, test=1)
+    shutil.copytree(source, tmp_path / "photos too")
+    (tmp_path / "photos too").rename(source / "photos")
+    arguments = (tmp_path / "photos.zip" if as_zip else source, "--output", tmp_path / "split")
+    zipped(source, tmp_path / "photos.zip")
+    out = run(split_dataset, *arguments).out
+    assert "photos/test/Cat/0.jpg (and 9 more): the set once more" in out
+    assert counts(tmp_path / "split") == {"train": 3, "val": 1, "test": 1}
+    (source / "photos" / "test" / "Cat" / "0.jpg").write_bytes(photo(99)[:-1])
+    zipped(source, tmp_path / "photos.zip")
+    assert "and other photos: move it elsewhere" in error_of(
+        split_dataset, *arguments, "--overwrite"
+    )
 
 
 def test_the_ratios_of_the_others_keep_their_proportion(split, tmp_path):

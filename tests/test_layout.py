@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,9 @@ def names(*patterns: str, count: int = 2) -> list[str]:
     return found
 
 
-def found(*patterns: str) -> Counter:
+def found(*patterns: str, size: Callable[[str], int] = len) -> Counter:
     """How many files of each part and class there are; None for those in no class."""
-    labels, strays = layout.label(names(*patterns), SOURCE)
+    labels, strays = layout.label(names(*patterns), SOURCE, size)
     assert len(labels) + len(strays) == len([n for n in names(*patterns) if n[-1] != "/"])
     counts = Counter((label.part, label.class_name) for label in labels.values())
     return counts + Counter({None: len(strays)})
@@ -57,6 +58,9 @@ def parts(**classes: str) -> Counter:
         (["{a,b}/train/*.jpg", "{a,b}/Validation/*.jpg", "{a,b}/test/*.jpg"], "train val test"),
         (["train/{a,b}/images/*.jpg", "val/{a,b}/images/*.jpg"], "train val"),
         (["train/{train,b}/*.jpg", "test/{train,b}/*.jpg"], parts(train="train b", test="train b")),
+        (["{plants,test}/{a,b}/*.jpg"], "train test"),
+        (["{a,b}/*.jpg", "{valid,test}/{a,b}/*.jpg"], "train val test"),
+        (["{a,b}/*.jpg", "test/a/*.jpg"], parts(train="a b", test="a")),
     ],
 )
 def test_a_split_set_is_taken(patterns, expected):
@@ -74,11 +78,35 @@ def test_what_lies_beside_the_parts_is_left_out():
     # tiny-imagenet: a validation set whose classes are in a text file
     tiny = found("t/train/{a,b}/images/*.jpg", "t/val/images/*.jpg", "t/test/images/*.jpg")
     assert tiny == parts(train="a b") + Counter({None: 4})
-    # chest_xray.zip holds the same set once more, a folder further down
-    twice = [f"{above}{part}/{{a,b}}/*" for above in ("", "x/") for part in ("train", "test")]
-    assert found(*twice) == both + Counter({None: 8})
+    # chest_xray.zip and PlantVillage.zip hold the same set once more, a folder further down
+    twice = [f"x/{above}{part}/{{a,b}}/*" for above in ("", "x/") for part in ("train", "test")]
+    assert found(*twice, size=lambda name: 1) == both + Counter({None: 8})
+    assert found("{a,b,x/a,x/b}/*", size=lambda name: 1) == parts(**{"": "a b"}) + Counter(
+        {None: 4}
+    )
+    for other in (
+        ("{a,b,x/a,x/b}/*", "{a,b}/*", "x/{a,c}/*"),
+        ("{train,test,x/train,x/test}/{a,b}/*",),
+    ):
+        with pytest.raises(UserError, match=r"'x' holds folders .* other photos.* photos/x"):
+            found(*other)
     assert found("train/{a,b}/*", "test/unknown/*") == parts(train="a b") + Counter({None: 2})
     assert found("train/{a,b}/*", "test/") == parts(train="a b")
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ["{plants,plants(augmented),test}/{a,b}/*"],
+        ["{train,train_aug,test}/{a,b}/*"],
+        ["{a,b}/*", "test/{a,b}/*", "Augmented/{a,b}/*"],
+        ["{test,train}/{a,b}/{images,masks}/*"],
+        ["images/{train,test}/{a,b}/*", "labels/{train,test}/*"],
+    ],
+)
+def test_altered_copies_and_masks_are_left_out(patterns):
+    strays = Counter({None: len(names(*patterns)) - 8})
+    assert found(*patterns) == parts(train="a b", test="a b") + strays and strays[None] >= 4
 
 
 def test_validation_and_test_part_may_lack_classes():
@@ -96,7 +124,8 @@ def test_validation_and_test_part_may_lack_classes():
         (["train/{cat,dog,test}/*.jpg"], "cat dog test"),
         (["photos/{cat,dog}/of 2019/*.jpg"], "cat dog"),
         (["{cat,dog}/{of 2019,of %s}/*.jpg"], None),
-        (["cat/{2019,2020}/*.jpg", "dog/{2020,2021}/*.jpg"], "cat dog"),
+        (["cat/{2019,2020}/*.jpg", "dog/{2020,2021}/*.jpg"], None),
+        (["cat/{2019,2020}/*.jpg", "dog/{2021,2022}/*.jpg"], "cat dog"),
         (["{steam_train,bullet_train}/*.jpg"], "steam_train bullet_train"),
         (["{crash_test,bullet_train,cat}/*.jpg"], "crash_test bullet_train cat"),
         (["{cat,dog}/{bing,google}.*.jpg"], "cat dog"),
@@ -108,7 +137,7 @@ def test_class_folders_are_no_parts(patterns, classes):
         with pytest.raises(UserError, match="hold the same folders"):
             found(*patterns)
     else:
-        labels = layout.label(names(*patterns), SOURCE)[0].values()
+        labels = layout.label(names(*patterns), SOURCE, len)[0].values()
         assert {label.part for label in labels} == {""}
         assert {label.class_name for label in labels} == set(classes.split())
 
@@ -122,23 +151,29 @@ def test_class_folders_are_no_parts(patterns, classes):
         (["{k-fold-1,k-fold-2}/{a,b}.*.jpg"], "folds .* photos/k-fold-1"),
         (["train/{fold1,fold2}/{a,b}/*", "test/{fold1,fold2}/{a,b}/*"], "photos/train/fold1"),
         (["{split_0,split_1}/{train,test}/{a,b}/*"], "photos/split_0"),
-        (["{plants,plants(augmented)}/{a,b}/*"], "hold the same folders .* photos/plants"),
+        (["{fold1,fold2,test}/{a,b}/*"], "folds .* photos/fold1"),
+        (["{fold1,fold2}/*"], "folds of one set: name one$"),
+        (["{aug,jul}/{a,b}/*"], "hold the same folders .* photos/aug"),
+        (["{cat,dog,cat_aug}/*"], "'cat_aug' holds altered copies of 'cat'"),
+        (["{plants,plants(augmented)}/{a,b}/*", "test/*"], "test may be a class .* photos/plants$"),
+        (["images/{a,b}/*", "{parts,attributes}/*"], "'images' holds folders.* photos/images$"),
+        (["{images,masks}/*"], "one class alone, 'images'"),
+        (["{train,valid}/{images,labels}/*"], "hold no class folders"),
+        (["birds/train/{a,b}/*", "cats/train/{x,y}/*"], "'birds' is no class.* photos/birds$"),
+        (["A/{cat,dog}/*", "B/{cat,bird}/*"], "hold the same folders .* photos/A, "),
         (
-            ["{plants,plants(augmented),test}/{a,b}/*"],
-            "part of a split set by name.* photos/plants",
+            ["{train,test}/{a,b,x/a,x/b}/*"],
+            "x hold the same folders .* photos/train/x",
         ),
-        (
-            ["{plants,plants(augmented)}/{a,b}/*", "test/*"],
-            "hold the same folders .* photos/plants",
-        ),
-        (["{images,masks}/{a,b}/*"], "photos/images"),
-        (["{covid,normal}/{images,masks}/*"], "hold the same folders"),
+        (["{crash_test,bullet}/{front,side}/*"], "crash_test is a part .* photos/bullet"),
+        (["{a,b,test/a,test/b}/{x,y}/*"], "a, b beside .* photos/a"),
+        (["a/{train,test}/*", "b/*"], "'a' is no class, but a split set"),
         (["data/{train,test}/{a,b}/*", "docs/*.png"], "'data' is no class.* photos/data"),
         (["train/{a,b}/*", "sample/*"], "sample beside .* photos/train"),
-        (["{a,b}/*", "test/{a,b}/*"], "a, b beside"),
+        (["{a,b}/*", "test/{a,c}/*"], "a, b beside .* holds the classes$"),
         (["train/{a,b}/*", "test/{a,b}/*", "extra/{a,b}/*"], "extra beside"),
         (["{train,test}/{real,fake}/*", "real/*"], "real beside"),
-        (["{train,train_augmented,test}/{a,b}/*"], "train, train_augmented are all .*photos/train"),
+        (["{train,train2,test}/{a,b}/*"], "train, train2 are all .*photos/train"),
         (["{val,test}/{a,b}/*"], "no train part"),
         (["train/*", "test/{a,b}/*"], "no train part"),
         (["{train,test}/*.jpg"], "test, train .*hold no class folders"),
@@ -177,6 +212,6 @@ def test_one_name_in_two_spellings_is_one_class(split, tmp_path):
     ).read_bytes()
     # The test part may spell it in the other way.
     labels, _ = layout.label(
-        names(f"train/{{{spellings[0]},b}}/*", f"test/{{{spellings[1]},b}}/*"), SOURCE
+        names(f"train/{{{spellings[0]},b}}/*", f"test/{{{spellings[1]},b}}/*"), SOURCE, len
     )
     assert {label.class_name for label in labels.values()} == {spellings[0], "b"}

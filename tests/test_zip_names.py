@@ -173,6 +173,6 @@ def test_an_archive_beside_photos_is_a_stray(tmp_path, monkeypatch):
     (source / "Cat" / "all.zip").write_bytes(bytes(10_000))
     zip_source = sources.ZipSource(zipped(source, tmp_path / "photos.zip"))
     labels, strays = zip_source.labels()
-    assert len(labels) == 7 and strays == ["all.zip"]
+    assert len(labels) == 7 and list(strays) == ["all.zip"]
     with pytest.raises(OSError, match="larger than any photo"):
         zip_source.read("Cat/all.zip")

@@ -1,0 +1,254 @@
+"""Which folders of a set of photos are its parts, where it is split already, by their names."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.errors import UserError, quote
+
+FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names photos: class cat
+
+# How people call the parts of a set that is split already: train, Training, seg_train, test_set,
+# trainData, val2017, train (augmented), …
+PARTS = {
+    "train": "train(ing|val)?",
+    "val": "val(id(ation)?)?|dev(elopment)?|eval(uation)?",
+    "test": "test(ing)?|hold[-_ ]?out",
+    "unlabelled": "pred(ict(ion)?s?)?|unlabell?ed|submission",
+}
+NOUN = "([-_ ]?(set|data|split|images?|imgs?|photos?|pictures?))?"
+PART_NAMES = {
+    part: re.compile(f"(.*[^a-z])?({words}){NOUN}([^a-z].*)?") for part, words in PARTS.items()
+}
+PLAIN_NAME = re.compile(f"({'|'.join(PARTS.values())}){NOUN}[-_ ]?[0-9]*", re.I)  # and no more
+SPLIT_PARTS = ("train", "val", "test")
+FOLD = re.compile(r"(k?[-_ ]?fold|cv)s?[-_ ]?[0-9]+|[0-9]+(st|nd|rd|th)?[-_ ]?fold", re.I)
+STORE = re.compile("(data|images?|imgs?|photos?|pictures?|jpe?gs?)([-_ ]?set)?", re.I)
+
+
+class Tree:
+    """What is directly in each folder; folders by their paths, with a slash at the end, or ""."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        folders, flat = defaultdict(set), defaultdict(set)
+        for name in names:
+            *parents, last = name.split("/")
+            folder = ""
+            for parent in parents:
+                folders[folder].add(parent)
+                folder += parent + "/"
+            if match := FLAT_NAME.fullmatch(last):
+                flat[folder].add(match[1])
+        self.folders, self.flat = dict(folders), dict(flat)  # names; classes by files' names
+
+    def descend(self, folder: str, stop: Iterable[str] = ()) -> str:
+        """Go down as long as there is one folder alone, not named as in ``stop``.
+
+        Files beside it do not matter, unless they are named like cat.0.jpg and dog.0.jpg.
+        """
+        while len(self.flat.get(folder, ())) < 2 and len(self.folders.get(folder, ())) == 1:
+            (name,) = self.folders[folder]
+            if name in stop:
+                break
+            folder += name + "/"
+        return folder
+
+    def has_class_folders(self, folder: str) -> bool:
+        """Whether the folders in it tell the classes, and not the names of the files."""
+        folders = len(self.folders.get(folder, ()))
+        return folders > 1 or (folders == 1 and len(self.flat.get(folder, ())) < 2)
+
+    def classes(self, folder: str, known: Iterable[str] = ()) -> set[str]:
+        """Two or more by folders, or by the files' names; one alone if it is known."""
+        found = (self.folders if self.has_class_folders(folder) else self.flat).get(folder, set())
+        return found if len(found) > 1 else found.intersection(known)
+
+    def inside(self, folder: str) -> set[str]:
+        """The folders in the first one below that holds several; empty if there is none."""
+        return self.folders.get(self.descend(folder), set())
+
+    def advice(self, path: Path, folder: str) -> str:
+        """ ": " and the command that takes a folder alone, if it holds classes; else ""."""
+        return f": {command(path, folder)}" if self.classes(self.descend(folder)) else ""
+
+
+def part_above_class(tree: Tree, root: str, files: dict[str, str]) -> dict[str, str] | None:
+    """Name Cat/Training/1.jpg as train/Cat/1.jpg; so, too, Cat/1.jpg that has test/Cat/ beside it.
+
+    Args:
+        files: name -> where it is, or is said to be.
+
+    Returns the files that are in a part; None if they are in parts above the classes, or in none.
+    """
+    if classes := classes_beside_parts(tree, root):
+        inside = {file: name.removeprefix(root) for file, name in files.items()}
+        return {
+            file: f"{root}{'train/' * (name.split('/')[0] in classes)}{name}"
+            for file, name in inside.items()
+            if "/" in name
+        }
+    if not is_split_below_classes(tree, root):
+        return None
+    placed = {}
+    for file, name in files.items():
+        if name.startswith(root) and name[len(root) :].count("/") > 1:
+            class_name, part, rest = name[len(root) :].split("/", 2)
+            placed[file] = f"{root}{part_of(part)}/{class_name}/{rest}"
+    return placed
+
+
+def classes_beside_parts(tree: Tree, root: str) -> set[str]:
+    """The class folders that have val or test beside them, and in those once more; else none."""
+    folders = tree.folders.get(root, set())
+    parts = {f for f in folders if part_of(f) in ("val", "test") and PLAIN_NAME.fullmatch(f)}
+    classes = folders - parts
+    if len(classes) < 2 or any(tree.inside(f"{root}{folder}/") for folder in classes):
+        return set()
+    held = [tree.folders.get(tree.descend(f"{root}{part}/", stop=classes), set()) for part in parts]
+    is_split = parts and all(found and found <= classes for found in held)
+    return classes if is_split else set()
+
+
+def is_split_below_classes(tree: Tree, root: str) -> bool:
+    """Whether each class folder holds the parts: Cat/train/1.jpg, Cat/test/2.jpg, Dog/train/…"""
+    found = set()
+    for folder in tree.folders.get(root, ()):
+        inside = tree.folders.get(f"{root}{folder}/", set())
+        parts = {part_of(name) for name in inside} & {*SPLIT_PARTS}
+        holds_sets = any(tree.classes(tree.descend(f"{root}{folder}/{name}/")) for name in inside)
+        is_class = not (holds_sets or FOLD.fullmatch(folder) or part_of(folder))
+        if not parts or len(parts) < len(inside) or not is_class:
+            return False
+        found |= parts
+    return len(found) > 1 and len(tree.folders[root]) > 1
+
+
+def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
+    """The folders that hold class folders (or photos named by class), and the part that each is.
+
+    Parts are called so. Where there is no train part, the one other folder that holds the same
+    classes is it: plants/, test/.
+
+    Args:
+        root: the folder in which to look.
+        path: of the source, for commands in messages.
+
+    Returns root -> "" if the set is not split.
+    """
+    part = {folder: part_of(folder) for folder in sorted(tree.folders.get(root, ()))}
+    if len(part) < 2:
+        return {root: ""}
+    refuse_folds(tree, root, path)
+    inner = {folder: tree.descend(f"{root}{folder}/") for folder in part}
+    known = set().union(*(tree.classes(inner[f]) for f in part if part[f] == "train"))
+    for folder in part:
+        if part[folder] not in ("", "train"):  # may hold one class alone
+            inner[folder] = tree.descend(f"{root}{folder}/", stop=known)
+    classes = {folder: tree.classes(inner[folder], known) for folder in part}
+    taken = [f for name in SPLIT_PARTS for f in part if part[f] == name and classes[f]]
+    known |= set().union(*(classes[folder] for folder in taken))
+    alike = [folder for folder in part if not part[folder] and classes[folder] & known]
+    certain = all(map(PLAIN_NAME.fullmatch, taken)) and "train" not in part.values()
+    if len(alike) == 1 and certain:
+        part[alike[0]] = "train"
+        taken, known = alike + taken, known | classes[alike[0]]
+    if not taken:
+        refuse_parts_without_classes(part)
+        return {root: ""}
+
+    rest = [folder for folder in part if folder not in taken]
+    alone = len(taken) == 1  # train/Cat/1.jpg and other/1.jpg: a part and what, or two classes?
+    doubtful = [f for f in rest if f in known or classes[f] & known or (alone and not part[f])]
+    train = [folder for folder in taken if part[folder] == "train"]
+    if doubtful:
+        raise UserError(
+            f"{listed(taken)} {'is a part' if alone else 'are parts'} of a split set by name, and "
+            f"{listed(doubtful)} beside may be a part, too, or a class: call the parts train, val "
+            "and test, or name the folder that holds the classes"
+            + tree.advice(path, f"{root}{(train or doubtful)[0]}/")
+        )
+    for same in ([f for f in taken if part[f] == name] for name in SPLIT_PARTS):
+        if len(same) > 1:
+            raise UserError(
+                f"{listed(same)} are all named like its {part[same[0]]} part: move all but one "
+                f"elsewhere, or name one alone{tree.advice(path, f'{root}{same[0]}/')}"
+            )
+    if not train:
+        raise UserError(f"it is split already, into {listed(taken)}, and there is no train part")
+    return {inner[folder]: part[folder] for folder in taken}
+
+
+def part_of(folder: str) -> str:
+    """The part of a split set that a folder is by its name; "" if it is none."""
+    words = re.sub("(?<=[a-z])(?=[A-Z])", "_", folder).lower()
+    return next((part for part, name in PART_NAMES.items() if name.fullmatch(words)), "")
+
+
+def refuse_parts_without_classes(part: dict[str, str]) -> None:
+    """Refuse train/1.jpg and test/2.jpg, which are no classes.
+
+    Args:
+        part: folder -> the part that it is by its name, or "".
+    """
+    plain = [folder for folder in part if PLAIN_NAME.fullmatch(folder)]
+    named = list(part) if all(part.values()) else plain
+    if len({part[folder] for folder in named}) > 1:
+        raise UserError(
+            f"{listed(named)} are the parts of a split set, and hold no class folders: it takes "
+            "train/Cat/1.jpg and train/Dog/1.jpg, or train/cat.1.jpg and train/dog.1.jpg"
+        )
+
+
+def refuse_folds(tree: Tree, root: str, path: Path) -> None:
+    """Refuse fold_1/, fold_2/ in ``root``."""
+    folds = sorted(filter(FOLD.fullmatch, tree.folders[root]))
+    if len(folds) > 1:
+        one = tree.advice(path, f"{root}{folds[0]}/")
+        raise UserError(f"{listed(folds)} are folds of one set: name one{one}")
+
+
+def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
+    """Refuse folders in ``root`` that are no classes, but hold them: folds, versions, sets."""
+    refuse_folds(tree, root, path)
+    folders = sorted(tree.folders[root])
+    inside = {folder: tree.inside(f"{root}{folder}/") for folder in folders}
+    sets = [folder for folder in folders if inside[folder]]
+    for folder in sets:
+        within = tree.descend(f"{root}{folder}/").removeprefix(f"{root}{folder}/")
+        above = [name for name in within.split("/") if PLAIN_NAME.fullmatch(name)]
+        parts = [name for name in sorted(inside[folder]) if PLAIN_NAME.fullmatch(name)]
+        if above or len({part_of(name) for name in parts}) > 1:
+            one = tree.advice(path, f"{root}{folder}/")
+            raise UserError(
+                f"{folder!r} is no class, but a split set ({listed(above or parts)}): name it{one}"
+            )
+    count = Counter(folders) + Counter(name for names in inside.values() for name in names)
+    shared = {name for name in count if count[name] > 1}
+    alike = [folder for folder in sets if inside[folder] & shared]
+    if alike:
+        raise UserError(
+            f"{listed(alike)} hold the same folders ({listed(sorted(shared))}) as others do, and "
+            f"either may be the classes: name one, {command(path, root + alike[0])}, or, if they "
+            "are parts of a split set, call them train, val and test, or, if they are the classes, "
+            "move their photos out of the folders inside"
+        )
+    other = [name for name in folders if PLAIN_NAME.fullmatch(name) or STORE.fullmatch(name)]
+    if other and sets:  # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg
+        holder = next((folder for folder in sets if folder in other), sets[0])
+        raise UserError(
+            f"{listed(other)} may be a class or not, and {holder!r} holds folders: rename what is "
+            "a class, or name the folder that holds the classes"
+            + tree.advice(path, f"{root}{holder}/")
+        )
+
+
+def command(path: Path, inside: str) -> str:
+    """The command that takes a folder (or zip) in the source alone."""
+    return f"python split_dataset.py {quote(path / inside)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first three names."""
+    names = list(names)
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
