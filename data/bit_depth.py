@@ -15,6 +15,8 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     Black and white are those of the file's type, never those of its pixels: 0 and 65,535 for 16
     bits, 0 and 1 for floats; or what TIFF's tags declare. What lies beyond is clipped, and NaN
     becomes black. Integers of 32 bits are taken for 16 bits in a wider type, as Pillow has them.
+    Floats are refused where more than one pixel in a hundred lies outside of -0.05 to 1.05: fewer
+    are noise or highlights, closer ones come of rounding or resizing, and clipping changes little.
 
     Raises:
         UserError: the range cannot be known: nothing declares that of signed integers, or the
@@ -40,7 +42,8 @@ def to_8_bits(image: Image.Image) -> Image.Image:
 
     grey = np.empty((image.height, image.width), np.uint8)
     step = max(1, 2**18 // image.width)  # rows at a time: a large photo takes no large copies
-    numbers = lit = beyond = above_8_bits = 0  # pixels
+    slack = 0.05 if image.mode == "F" else 0
+    numbers = beyond = above_8_bits = 0  # pixels
     for top in range(0, image.height, step):
         rows = image.crop((0, top, image.width, min(top + step, image.height)))
         pixels = np.asarray(rows)
@@ -50,16 +53,14 @@ def to_8_bits(image: Image.Image) -> Image.Image:
         is_nan = np.isnan(values)
         values[is_nan] = 0
         numbers += values.size - np.count_nonzero(is_nan)
-        lit += np.count_nonzero(values)
-        beyond += np.count_nonzero((values < 0) | (values > 1))
+        beyond += np.count_nonzero((values < -slack) | (values > 1 + slack))
         above_8_bits += np.count_nonzero(pixels > 255)
         grey[top : top + step] = (values.clip(0, 1) * 255).round()
         if "transparency" in image.info:  # a PNG's transparent grey
             grey[top : top + step][pixels == image.info["transparency"]] = 255
     if not numbers:
         raise UserError("none of its pixels is a number")
-    # A few floats beyond are noise or highlights. Many are another unit.
-    if not certain and image.mode == "F" and beyond > lit / 4:
+    if not certain and image.mode == "F" and beyond > numbers / 100:  # another unit
         raise UserError(
             "floats that are not between 0 (black) and 1 (white): rescale them, or save it with 8 "
             "or 16 bits"

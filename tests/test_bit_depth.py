@@ -93,6 +93,15 @@ def test_one_strange_pixel_changes_no_other(value, expected):
     assert np.array_equal(read(saved(pixels, "TIFF")), changed)
 
 
+def test_floats_somewhat_beyond_are_clipped():
+    for pixels in (UNIT * np.float32(1.04), UNIT * np.float32(1.08) - np.float32(0.04)):
+        assert np.array_equal(read(saved(pixels, "TIFF")), (pixels.clip(0, 1) * 255).round())
+    for share in (0, 24):  # of 2,400
+        pixels = np.zeros_like(UNIT)
+        pixels.flat[:share] = 300
+        assert np.count_nonzero(read(saved(pixels, "TIFF"))) == share
+
+
 def test_dark_photos_stay_dark():
     for pixels in (SIXTEEN // 300, UNIT / 300):  # at most 218 of 65,535
         assert read(saved(pixels, "TIFF")).max() == 1
@@ -105,6 +114,7 @@ def test_dark_photos_stay_dark():
         (saved(UNIT * 255, "TIFF"), "not between 0"),
         (saved(UNIT * 100, "TIFF"), "not between 0"),
         (saved(UNIT * 2 - 1, "TIFF"), "not between 0"),
+        (saved(UNIT * np.float32(1.1), "TIFF"), "not between 0"),
         (saved((UNIT - 0.45) / 0.22, "TIFF"), "not between 0"),  # normalised
         (b"Pf 60 40 -1.0\n" + (UNIT * 255).tobytes(), "not between 0"),
         (saved(np.where(UNIT > 0.95, UNIT * 255, 0), "TIFF"), "not between 0"),  # mostly black
