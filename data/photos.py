@@ -131,15 +131,17 @@ def decode(file: Path | BinaryIO) -> Image.Image:
             # Opened by its name, Pillow maps an uncompressed TIFF, and turns it wrongly.
             with file.open("rb") as opened:
                 return decode(opened)
-        with Image.open(file, formats=FORMATS) as image:
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except (UnidentifiedImageError, ValueError):  # a text may begin as a PPM does, with "P6"
+            raise unidentified(file) from None
+        with image:
             image.load()
             return upright(image)
     except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise UserError("too many pixels to decode safely") from None
-    except UnidentifiedImageError:
-        raise unidentified(file) from None
     except Exception as error:  # Pillow's plugins raise all kinds of exceptions on broken files
         reason = getattr(error, "strerror", None)  # the file could not be opened
         raise UserError(reason or "damaged or cut off") from None

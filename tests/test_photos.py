@@ -208,6 +208,8 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loo
         b"\xd7\xcd\xc6\x9a" + bytes(40),  # WMF
         b"\0\0\2\0" + bytes(8) + struct.pack("<HHBB", 4, 4, 24, 0) + bytes(48),  # TGA
         b"Python is no picture",
+        b"P6",
+        b"P3 is the third of the pages",
         b"",
     ],
 )
