@@ -106,9 +106,13 @@ def lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def remove_leftovers(place: Path) -> None:
-    """Remove what killed processes have left half-written, and nothing that is being written."""
-    for path in place.glob(".*.npy-*"):
+def remove_leftovers(place: Path, pattern: str = ".*.npy-*") -> list[Path]:
+    """Remove what killed processes have left half-written, and nothing that is being written.
+
+    Returns what was removed.
+    """
+    removed = []
+    for path in place.glob(pattern):
         with suppress(OSError):  # being written, or another user's
             if time.time() - path.stat().st_mtime < YOUNG:
                 continue
@@ -118,6 +122,8 @@ def remove_leftovers(place: Path) -> None:
                     path.unlink()
             else:
                 path.unlink()
+            removed.append(path)
+    return removed
 
 
 def writable_cache(folder: Path) -> Path:

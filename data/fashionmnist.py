@@ -6,6 +6,7 @@ python -m data.fashionmnist     # rebuild data/sample/ from the full set
 import gzip
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import zlib
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data import cache
 from data.dataset import ImageDataset, stratified_split
 from engine.errors import UserError
 
@@ -174,7 +176,14 @@ def download() -> Path:
 
     print(f"downloading FashionMNIST to {DOWNLOADED}")
     try:
-        with tempfile.TemporaryDirectory(dir=DATA, prefix=".download-") as temporary:
+        for left in cache.remove_leftovers(DATA, ".download-*/lock"):
+            shutil.rmtree(left.parent, ignore_errors=True)
+        with (
+            tempfile.TemporaryDirectory(dir=DATA, prefix=".download-") as temporary,
+            (Path(temporary) / "lock").open("wb") as lock,
+        ):
+            with suppress(OSError):  # some network disks have no locks
+                cache.lock(lock)
             FashionMNIST(temporary, download=True)
             raw = check(Path(temporary) / "FashionMNIST" / "raw")
             DOWNLOADED.mkdir(parents=True, exist_ok=True)

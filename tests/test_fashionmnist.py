@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import fashionmnist
+from data import cache, fashionmnist
 from engine.errors import UserError
 
 
@@ -159,6 +159,13 @@ def test_download_is_whole_and_checked(small_files, monkeypatch):
         (Path(download_root) / filename.removesuffix(".gz")).write_bytes(content)
 
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", download)
-    folder = fashionmnist.find()
+    monkeypatch.setattr(cache, "YOUNG", 0)
+    for name in ("killed", "running"):
+        (fashionmnist.DATA / f".download-{name}" / "FashionMNIST").mkdir(parents=True)
+        (fashionmnist.DATA / f".download-{name}" / "lock").touch()
+    with (fashionmnist.DATA / ".download-running" / "lock").open("ab") as lock:
+        cache.lock(lock)
+        folder = fashionmnist.find()
+    assert [path.name for path in fashionmnist.DATA.glob(".*")] == [".download-running"]
     assert folder == fashionmnist.DOWNLOADED
     assert len(list(folder.iterdir())) == 4
