@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
@@ -26,7 +25,7 @@ from data.loaders import eval_loader
 from engine import cli, report
 from engine.device import eval_batch_size
 from engine.errors import UserError
-from engine.files import write_json
+from engine.files import write_json, write_table
 from engine.inference import data_folder, load_classifier, open_split
 from engine.provenance import provenance, record_look, sha256
 
@@ -73,7 +72,7 @@ def main() -> None:
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(summary, folder / "summary.json")
-    report.write_table(table, folder / "classes.csv", float_format="%.4f")
+    write_table(table, folder / "classes.csv", float_format="%.4f")
     answers = folder / "predictions.csv"
     report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
@@ -138,7 +137,7 @@ def open_images(
     folder = data_folder(metadata, data_dir) or data_dir
     results = f"test_{folder.stem if folder.is_file() else folder.resolve().name}"
     if data_dir is None or (folder / photo_folder.MANIFEST).is_file():
-        images = with_labels_of(photo_folder.load_split(folder, "test", size), classes, folder)
+        images = photo_folder.load_split(folder, "test", size).labelled_as(classes, folder)
         if images.images.shape[1] != channels:
             raise UserError(f"{folder}: holds colour photos, and the checkpoint is of grey images")
         if photo_folder.dataset_name(folder) == metadata["dataset"]:
@@ -155,21 +154,6 @@ def holds_photos(path: Path) -> bool:
     """Whether it is a zip, or a folder of any files but FashionMNIST's, which are named -ubyte."""
     files = [file.name for file in path.rglob("*") if file.is_file()]
     return path.is_file() or (bool(files) and not any("-ubyte" in name for name in files))
-
-
-def with_labels_of(images: ImageDataset, classes: Sequence[str], folder: Path) -> ImageDataset:
-    """The same images, with labels that are indices into these classes.
-
-    Raises:
-        UserError: one of theirs is not among them.
-    """
-    if not set(images.classes) <= set(classes):
-        raise UserError(
-            f"{folder}: has the classes {', '.join(images.classes)}, and the checkpoint knows "
-            f"{', '.join(classes)}"
-        )
-    indices = np.array([classes.index(name) for name in images.classes], np.int64)
-    return ImageDataset(images.images, indices[images.labels], classes, images.files)
 
 
 def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:

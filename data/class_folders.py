@@ -1,6 +1,5 @@
 """Photos in a folder for each class, for a network that knows the classes: nothing is split."""
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.layout import FLAT_NAME, listed
+from data.dataset import unknown_classes
+from data.given_splits import FLAT_NAME
+from data.layout import disk_key
 from data.parallel import map_threads
 from data.photos import decode, to_channels, to_square
 from data.sources import open_source
@@ -45,10 +46,9 @@ class ClassFolders:
         indices = spelled(classes)
         unknown = sorted({name for name in found.values() if spelling(name) not in indices})
         if unknown or not found:
-            what = f"has the classes {listed(unknown)}" if unknown else "has no folders of classes"
             raise UserError(
-                f"{path}: {what}, and the checkpoint knows {', '.join(classes)[:300]}: name what "
-                "holds a folder for each of these, or for some of them"
+                f"{unknown_classes(path, unknown, classes)}: name what holds a folder for each of "
+                "these, or for some of them"
             )
         self.labels = {file: indices[spelling(name)] for file, name in found.items()}
         self.files: list[str] = []
@@ -99,12 +99,24 @@ class ClassFolders:
 
 def spelling(name: str) -> str:
     """The same for all spellings of a class; for a slash, which no folder's name has, "_"."""
-    return unicodedata.normalize("NFC", name).casefold().replace("/", "_")
+    return disk_key(name.replace("/", "_"))
 
 
 def spelled(classes: Sequence[str]) -> dict[str, int]:
-    """The index of each class, by its spelling."""
-    return {spelling(name): index for index, name in enumerate(classes)}
+    """The index of each class, by its spelling.
+
+    Raises:
+        UserError: two are spelled alike, so that a folder may be either's.
+    """
+    indices = {}
+    for index, name in enumerate(classes):
+        other = indices.setdefault(spelling(name), index)
+        if other != index:
+            raise UserError(
+                f"the checkpoint's classes {classes[other]!r} and {name!r} differ too little to be "
+                "told apart by a folder's name: judge it on a split of split_dataset.py"
+            )
+    return indices
 
 
 def find_classes(files: Iterable[str], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from engine.errors import UserError
 
 
 @dataclass
@@ -71,6 +74,26 @@ class ImageDataset(Dataset):
         """The first ``count`` images, or all if there are fewer."""
         files = self.files and self.files[:count]
         return ImageDataset(self.images[:count], self.labels[:count], self.classes, files)
+
+    def labelled_as(self, classes: Sequence[str], source: Path) -> "ImageDataset":
+        """The same images, with labels that are indices into a checkpoint's classes.
+
+        Args:
+            source: where the images are from, for the message.
+
+        Raises:
+            UserError: one of their own classes is not among these.
+        """
+        if unknown := sorted({*self.classes} - {*classes}):
+            raise UserError(unknown_classes(source, unknown, classes))
+        indices = np.array([classes.index(name) for name in self.classes], np.int64)
+        return ImageDataset(self.images, indices[self.labels], classes, self.files)
+
+
+def unknown_classes(source: Path, unknown: Sequence[str], known: Sequence[str]) -> str:
+    """What to say of images of classes that a checkpoint does not know."""
+    there = f"the classes {', '.join(unknown)[:300]}" if unknown else "no folders of classes"
+    return f"{source}: has {there}, and the checkpoint knows {', '.join(known)[:300]}"
 
 
 def mapped_from(array: np.ndarray) -> dict[str, Any] | None:

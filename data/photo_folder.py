@@ -20,7 +20,7 @@ from data.dataset import ImageDataset
 from data.parallel import map_threads
 from data.photos import SUFFIXES, decode, is_junk, to_channels, to_square
 from engine.errors import UserError, quote
-from engine.files import atomic_write
+from engine.files import atomic_write, write_table
 
 if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does without it
     import pandas as pd
@@ -37,20 +37,19 @@ RESIZE_MODE = "stretch"  # the whole photo and nothing else; cats stay cats when
 
 def write_manifest(folder: Path, rows: Iterable[tuple[str, str, str, str, int, int]]) -> None:
     """Write manifest.csv, sorted by file; a row for each photo, as in ``MANIFEST_COLUMNS``."""
-    write_table(folder / MANIFEST, sorted(rows), MANIFEST_COLUMNS)
+    write_rows(folder / MANIFEST, sorted(rows), MANIFEST_COLUMNS)
 
 
 def write_rejected(folder: Path, rows: Iterable[tuple[str, str]]) -> None:
     """Write rejected.csv: each file that was left out, and why."""
-    write_table(folder / REJECTED, rows, REJECTED_COLUMNS)
+    write_rows(folder / REJECTED, rows, REJECTED_COLUMNS)
 
 
-def write_table(path: Path, rows: Iterable[tuple], columns: tuple[str, ...]) -> None:
-    """Write a CSV file, with the same bytes on every system."""
+def write_rows(path: Path, rows: Iterable[tuple], columns: tuple[str, ...]) -> None:
+    """Write a CSV file of these columns."""
     import pandas as pd
 
-    with atomic_write(path, "w") as file:
-        pd.DataFrame(rows, columns=columns).to_csv(file, index=False, lineterminator="\n")
+    write_table(pd.DataFrame(rows, columns=columns), path, index=False)
 
 
 def read_manifest(folder: Path) -> "pd.DataFrame":

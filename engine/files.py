@@ -7,7 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UMASK = os.umask(0o077)  # can be read only by setting it: here, before there are threads
 os.umask(UMASK)
@@ -57,3 +60,13 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     """
     with atomic_write(path, "w") as file:
         file.write(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(frame: "pd.DataFrame", path: Path, **options: Any) -> None:  # noqa: ANN401
+    """Write a CSV file, with the same bytes on every system.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with atomic_write(path, "w") as file:
+        frame.to_csv(file, lineterminator="\n", **options)

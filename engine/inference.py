@@ -152,7 +152,7 @@ def open_split(
         sample: FashionMNIST's bundled sample.
 
     Raises:
-        UserError: they are not there, or have other classes.
+        UserError: they are not there, or of classes that the checkpoint does not know.
     """
     if metadata["dataset"] == "fashionmnist":
         folder = fashionmnist.find(data_dir, sample)
@@ -163,12 +163,7 @@ def open_split(
         raise UserError("--sample: the checkpoint was not trained on FashionMNIST")
     folder = data_folder(metadata, data_dir)
     images = photo_folder.load_split(folder, split, metadata["stored_size"])
-    if list(images.classes) != metadata["classes"]:
-        raise UserError(
-            f"{folder}: has the classes {', '.join(images.classes)}, and the checkpoint knows "
-            f"{', '.join(metadata['classes'])}"
-        )
-    return images
+    return images.labelled_as(metadata["classes"], folder)
 
 
 def data_folder(metadata: dict[str, Any], data_dir: Path | None = None) -> Path | None:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.files import atomic_write
+from engine.files import atomic_write, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,12 +140,6 @@ def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path)
     frame = pd.DataFrame(confusion, pd.Index(classes, name="true"), classes)
     write_table(frame, folder / "confusion_matrix.csv")
     draw_confusion(confusion, classes, folder / "confusion_matrix.png")
-
-
-def write_table(frame: "pd.DataFrame", path: Path, **options: Any) -> None:  # noqa: ANN401
-    """Write a CSV file, with the same bytes on every system."""
-    with atomic_write(path, "w") as file:
-        frame.to_csv(file, lineterminator="\n", **options)
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:

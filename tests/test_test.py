@@ -257,14 +257,19 @@ def test_photos_of_a_split_have_names(run, ready, split, knows_cats, tmp_path, m
 def test_split_of_some_of_the_classes(run, split, knows_cats, tmp_path):
     """Labels are the checkpoint's, whose second class is alone in it."""
     source = write_clothes(tmp_path / "dogs", classes=["Dog", "Cow"])
-    with pytest.raises(UserError, match="has the classes Cow, Dog, and"):
+    with pytest.raises(UserError, match="has the classes Cow, and"):
         run(
             test_script, "--checkpoint", knows_cats, "--data-dir", split(source, folder="dogs-only")
         )
     images = ImageDataset(np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 0]), ["Dog"], ["a", "b"])
-    found = test_script.with_labels_of(images, ["Cat", "Dog"], tmp_path)
+    found = images.labelled_as(["Cat", "Dog"], tmp_path)
     assert found.labels.tolist() == [1, 1] and found.classes == ["Cat", "Dog"]
     assert found.files == ["a", "b"]
+
+
+def test_classes_that_differ_in_case_only_are_not_guessed(tmp_path):
+    with pytest.raises(UserError, match="'Cat' and 'cat' differ too little"):
+        ClassFolders(write_clothes(tmp_path / "photos"), ["Cat", "Dog", "cat"], 28, 1, "pad")
 
 
 def test_memory_holds_a_batch_of_photos(tmp_path, monkeypatch):
