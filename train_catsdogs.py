@@ -136,8 +136,23 @@ def main() -> None:
         checkpoint_activations(model)
     criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
 
-    # Data: files -> uint8 arrays, larger than the network sees, so that crops need no enlarging.
-    stored_size = max(args.image_size, args.train_size * 4 // 3)
+    # Where the run goes, and what testing and predicting will need to know of it.
+    stored_size = max(args.image_size, args.train_size * 4 // 3)  # so that crops need no enlarging
+    metadata = checkpoint.metadata(name, model_args, args) | {
+        "dataset": dataset,
+        "classes": classes,
+        "stored_size": stored_size,
+        "resize_mode": photo_folder.RESIZE_MODE,
+        "mean": list(mean),
+        "std": list(std),
+        "flip": args.flip,
+        "provenance": [*(resumed or {}).get("provenance", []), provenance(device)],
+    }
+    folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
+    run = RunFolder(folder, metadata, args.dry_run)
+    run.take()  # before minutes of decoding, in case it cannot be written to
+
+    # Data: files -> uint8 arrays.
     with distributed.one_process_first():  # it may have to decode them
         train_set, val_set = (
             photo_folder.load_split(data_dir, split, stored_size, args.limit, not args.dry_run)
@@ -161,19 +176,7 @@ def main() -> None:
     total, warmup = args.epochs * steps, round(args.warmup_epochs * steps)
     scheduler = build_scheduler(optimizer, args.scheduler, args.lr, total, warmup)
 
-    # Training, and what testing and predicting will need to know of it.
-    metadata = checkpoint.metadata(name, model_args, args) | {
-        "dataset": dataset,
-        "classes": classes,
-        "stored_size": stored_size,
-        "resize_mode": photo_folder.RESIZE_MODE,
-        "mean": list(mean),
-        "std": list(std),
-        "flip": args.flip,
-        "provenance": [*(resumed or {}).get("provenance", []), provenance(device)],
-    }
-    folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
-    run = RunFolder(folder, metadata, args.dry_run)
+    # Training.
     settings = TrainSettings(
         args.epochs, args.accumulate_steps, args.ema_decay, amp, args.compile, args.seed
     )

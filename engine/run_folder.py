@@ -46,8 +46,19 @@ class RunFolder:
             self.temporary = TemporaryDirectory()  # removed with this object
             self.folder = Path(self.temporary.name)
 
+    def take(self) -> None:
+        """Make the folder, and take it for this run, unless that is done.
+
+        Raises:
+            OSError: it cannot be made, or written to.
+            UserError: another run is writing to it.
+        """
+        if is_main() and not self.dry_run and self.lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock = lock(self.folder)
+
     def begin(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
-        """Take the folder for this run, and print a line on what is trained, and where.
+        """Prepare the folder for this run, and print a line on what is trained, and where.
 
         Args:
             batch_size: images a batch, which is less than was asked for if there are too few.
@@ -59,11 +70,9 @@ class RunFolder:
         if not is_main():
             return
         self.writer = Writer(FILES, kind(trainer.device).background)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.take()
         if self.dry_run:
             print("dry run: one batch, whatever --epochs and --limit say; nothing is kept")
-        else:
-            self.lock = lock(self.folder)
         for name in FILES:  # what a kill left half-written
             for path in self.folder.glob(f".{name}-*"):
                 path.unlink(missing_ok=True)

@@ -160,7 +160,7 @@ def test_testing_on_another_split(run, split, train, tmp_path):
     shutil.rmtree(three / "Cat too")
     for number, file in enumerate((three / "Dog too").iterdir()):
         file.write_bytes(photo(5000 + number, "Bird"))
-    with pytest.raises(UserError, match="Cat, Dog, Dog too"):
+    with pytest.raises(UserError, match="has the classes Dog too, and"):
         run(test_script, "--checkpoint", path, "--data-dir", split(three, folder="split3"))
     with pytest.raises(UserError, match="--sample"):
         run(test_script, "--checkpoint", path, "--sample")
@@ -221,6 +221,13 @@ def test_init_from_fashionmnist(run, ready, fashionmnist_checkpoint, monkeypatch
         elif not name.startswith("linear"):
             assert torch.equal(tensor, source[name])
     assert started["linear.weight"].shape == (2, 1024)
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_decoding(error_of, ready, tmp_path):
+    (tmp_path / "file").touch()
+    output = ("--output-dir", tmp_path / "file" / "run")
+    assert "file/run" in error_of(train_catsdogs, "--data-dir", ready, *SMALL, *output)
+    assert not (ready / ".cache").exists()
 
 
 def test_init_that_does_not_fit(train, fashionmnist_checkpoint, monkeypatch):
