@@ -24,7 +24,9 @@ PART_NAMES = {
 PLAIN_NAME = re.compile(f"({'|'.join(PARTS.values())}){NOUN}[-_ ]?[0-9]*", re.I)  # and no more
 SPLIT_PARTS = ("train", "val", "test")
 FOLD = re.compile(r"(k?[-_ ]?fold|cv)s?[-_ ]?[0-9]+|[0-9]+(st|nd|rd|th)?[-_ ]?fold", re.I)
-STORE = re.compile("(data|images?|imgs?|photos?|pictures?|jpe?gs?)([-_ ]?set)?", re.I)
+# Folders of photos, of whatever classes: images, JPEGImages, HAM10000_images_part_1, batch 2.
+STORE = re.compile("(jpe?g)?(data|images?|imgs?|photos?|pictures?)([-_ ]?set)?|jpe?gs?", re.I)
+NUMBERED = re.compile(f"(.*[^a-z])?({STORE.pattern}|part|batch|chunk)[-_ ]?[0-9]+", re.I)
 
 
 class Tree:
@@ -64,10 +66,6 @@ class Tree:
         found = (self.folders if self.has_class_folders(folder) else self.flat).get(folder, set())
         return found if len(found) > 1 else found.intersection(known)
 
-    def inside(self, folder: str) -> set[str]:
-        """The folders in the first one below that holds several; empty if there is none."""
-        return self.folders.get(self.descend(folder), set())
-
     def advice(self, path: Path, folder: str) -> str:
         """ ": " and the command that takes a folder alone, if it holds classes; else ""."""
         return f": {command(path, folder)}" if self.classes(self.descend(folder)) else ""
@@ -103,7 +101,9 @@ def classes_beside_parts(tree: Tree, root: str) -> set[str]:
     folders = tree.folders.get(root, set())
     parts = {f for f in folders if part_of(f) in ("val", "test") and PLAIN_NAME.fullmatch(f)}
     classes = folders - parts
-    if len(classes) < 2 or any(tree.inside(f"{root}{folder}/") for folder in classes):
+    if len(classes) < 2 or any(
+        tree.folders.get(tree.descend(f"{root}{folder}/")) for folder in classes
+    ):
         return set()
     held = [tree.folders.get(tree.descend(f"{root}{part}/", stop=classes), set()) for part in parts]
     is_split = parts and all(found and found <= classes for found in held)
@@ -150,7 +150,9 @@ def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
     known |= set().union(*(classes[folder] for folder in taken))
     alike = [folder for folder in part if not part[folder] and classes[folder] & known]
     certain = all(map(PLAIN_NAME.fullmatch, taken)) and "train" not in part.values()
-    if len(alike) == 1 and certain:
+    if (
+        len(alike) == 1 and certain and not any(f.lower() in alike[0].lower() for f in taken)
+    ):  # invalid/
         part[alike[0]] = "train"
         taken, known = alike + taken, known | classes[alike[0]]
     if not taken:
@@ -211,35 +213,50 @@ def refuse_folds(tree: Tree, root: str, path: Path) -> None:
 def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
     """Refuse folders in ``root`` that are no classes, but hold them: folds, versions, sets."""
     refuse_folds(tree, root, path)
-    folders = sorted(tree.folders[root])
-    inside = {folder: tree.inside(f"{root}{folder}/") for folder in folders}
-    sets = [folder for folder in folders if inside[folder]]
+    folders = tree.folders[root]
+    inner = {folder: tree.descend(f"{root}{folder}/") for folder in sorted(folders)}
+    inside = {folder: tree.folders.get(inner[folder], set()) for folder in inner}
+    sets = [folder for folder in inner if inside[folder]]
     for folder in sets:
-        within = tree.descend(f"{root}{folder}/").removeprefix(f"{root}{folder}/")
-        above = [name for name in within.split("/") if PLAIN_NAME.fullmatch(name)]
-        parts = [name for name in sorted(inside[folder]) if PLAIN_NAME.fullmatch(name)]
-        if above or len({part_of(name) for name in parts}) > 1:
+        way = inner[folder].removeprefix(f"{root}{folder}/").split("/")
+        parts = list(filter(PLAIN_NAME.fullmatch, sorted(inside[folder])))
+        if any(map(PLAIN_NAME.fullmatch, way)) or len({part_of(name) for name in parts}) > 1:
+            below = [f"{inner[folder]}{name}/" for name in parts]
+            if parts and not any(tree.classes(tree.descend(part)) for part in below):
+                raise UserError(
+                    f"{folder!r} holds {listed(parts)}: it takes these, and nothing else, in every "
+                    "class folder, or in none"
+                )
             one = tree.advice(path, f"{root}{folder}/")
-            raise UserError(
-                f"{folder!r} is no class, but a split set ({listed(above or parts)}): name it{one}"
-            )
-    count = Counter(folders) + Counter(name for names in inside.values() for name in names)
-    shared = {name for name in count if count[name] > 1}
-    alike = [folder for folder in sets if inside[folder] & shared]
-    if alike:
+            raise UserError(f"{folder!r} is no class, but a split set: name it{one}")
+
+    count = Counter(name for names in inside.values() for name in names)
+    common = folders | {name for name in count if count[name] > 1}
+    nested = {f: (tree.folders.get(f"{root}{f}/", set()) & folders) - {f} for f in inner}
+    shared = {folder: inside[folder] & common - {folder} | nested[folder] for folder in inner}
+    shared = {folder: names for folder, names in shared.items() if names}
+    if shared:
+        first = next(iter(shared))
         raise UserError(
-            f"{listed(alike)} hold the same folders ({listed(sorted(shared))}) as others do, and "
-            f"either may be the classes: name one, {command(path, root + alike[0])}, or, if they "
-            "are parts of a split set, call them train, val and test, or, if they are the classes, "
-            "move their photos out of the folders inside"
+            f"the same folders ({listed(sorted(set().union(*shared.values())))}) are in several "
+            f"places (such as {listed(shared)}), and may be the classes: name what holds the "
+            f"classes{tree.advice(path, f'{root}{first}/')}; if these are parts of a split set, "
+            "call them train, val and test; if they are the classes, move their photos out of the "
+            "folders inside"
         )
-    other = [name for name in folders if PLAIN_NAME.fullmatch(name) or STORE.fullmatch(name)]
-    if other and sets:  # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg
+    if all(map(NUMBERED.fullmatch, folders)):
+        raise UserError(
+            f"{listed(inner)} are no classes by their names: it takes a folder for each class"
+        )
+    # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg, photos/Cat/1.jpg and docs/
+    other = [name for name in inner if part_of(name) or STORE.fullmatch(name)]
+    if sets and (other or (len(sets) == 1 and len(folders) == 2)):
+        other = other or [name for name in inner if name not in sets]
         holder = next((folder for folder in sets if folder in other), sets[0])
         raise UserError(
-            f"{listed(other)} may be a class or not, and {holder!r} holds folders: rename what is "
-            "a class, or name the folder that holds the classes"
-            + tree.advice(path, f"{root}{holder}/")
+            f"{listed(other)} may be a class or not, and {holder!r} holds folders: name the folder "
+            f"that holds the classes{tree.advice(path, f'{root}{holder}/')}; if these are the "
+            "classes, move their photos out of the folders inside"
         )
 
 

@@ -24,8 +24,8 @@ from engine.errors import UserError
 
 # Pictures of photos' contents, beside a folder of the photos themselves.
 MASKS = re.compile(
-    "(masks?|labels?|annotations?|annots?|xmls?|bbox(es)?|ground[-_ ]?truths?|gt|segmentations?"
-    "|trimaps?)",
+    "(masks?|labels?|annotations?|annots?|xmls?|bbox(es)?|ground[-_ ]?truths?|gt|trimaps?"
+    "|segmentation(s|class|object)?|image[-_ ]?sets?)",
     re.I,
 )
 # "augmented" and its like anywhere, but for "not augmented"; "aug" after a word: the month is none.
@@ -138,11 +138,11 @@ def copies(
     for folder in sorted(tree.folders.get(root, ())):
         top = f"{root}{folder}/"
         within = tree.descend(top)
-        shared = tree.folders.get(within, set()) & tree.folders[root]
+        shared = tree.folders.get(within, set()) & tree.folders[root] - {folder}
         if part_of(folder) or not shared:
             continue
         for plain in names:
-            if plain.startswith(top) and not plain.endswith("/"):
+            if plain.startswith(within) and "/" in plain[len(within) : -1] and plain[-1] != "/":
                 twin = names.get(root + plain.removeprefix(within))
                 if twin is None or size(twin) != size(names[plain]):
                     raise UserError(
