@@ -185,11 +185,13 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
     classes = defaultdict(set)
     for label in labels:
         classes[label.part].add(label.class_name)
-    spelled = {}
-    for name in sorted(set().union(*classes.values())):
+    spelled, names = {}, sorted(set().union(*classes.values()))
+    for name in names:
         if not name.strip():
             raise UserError(f"its class {name!r} has a name of spaces alone: rename it")
-        if AUGMENTED.fullmatch(name) and (original := [c for c in spelled.values() if c in name]):
+        if AUGMENTED.fullmatch(name) and (
+            original := [c for c in names if c in name and c != name]
+        ):
             raise UserError(
                 f"its class {name!r} holds altered copies of {original[0]!r}, by its name: move it "
                 "elsewhere, or rename it"

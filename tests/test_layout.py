@@ -154,7 +154,7 @@ def test_class_folders_are_no_parts(patterns, classes):
         (["{fold1,fold2,test}/{a,b}/*"], "folds .* photos/fold1"),
         (["{fold1,fold2}/*"], "folds of one set: name one$"),
         (["{aug,jul}/{a,b}/*"], "the same folders .* photos/aug"),
-        (["{cat,dog,cat_aug}/*"], "'cat_aug' holds altered copies of 'cat'"),
+        (["{cat,dog,augmented cat}/*"], "'augmented cat' holds altered copies of 'cat'"),
         (["{plants,plants(augmented)}/{a,b}/*", "test/*"], "test may be a class .* photos/plants;"),
         (["images/{a,b}/*", "{parts,attributes}/*"], "'images' holds folders.* photos/images;"),
         (["{images,masks}/*"], "one class alone, 'images'"),
