@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 
 from data import splitting
-from data.layout import listed
+from data.layout import is_altered, listed
 from data.photo_folder import MANIFEST, REJECTED, SPLITS
 from data.sources import OxfordPets, ZipSource, open_source
 from engine import cli
@@ -46,7 +46,7 @@ def main() -> None:
         splitting.write_tables(photos, folder)
         # Someone may have written to the output meanwhile: keep that.
         splitting.check_output(args.output, args.source, args.overwrite)
-    report(photos, args.output)
+    report(photos, source.path, args.output)
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def report(photos: list[splitting.Photo], output: Path) -> None:
+def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
     """Print how many photos went where, what was noticed, and what to do next."""
     import pandas as pd
 
@@ -84,6 +84,10 @@ def report(photos: list[splitting.Photo], output: Path) -> None:
         dealt = [split for split in ("val", "test") if split not in given]
         print(f"split already: {' and '.join(given)} as given", end="")
         print("".join(f", {split} dealt out of train" for split in dealt))
+    if len(given) < 2 and any(
+        is_altered(source / name) for name in good.name[~good.part.isin(given)]
+    ):
+        print("note: augmented, by the folders' names: copies of one photo may be in two splits")
     leaked = frame.reason.str.startswith("copy: ").sum()
     if leaked:
         print(f"{count(leaked)} left out of train, being in {' or '.join(given)} too")

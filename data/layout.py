@@ -130,6 +130,11 @@ def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
             yield f"{root}{folder}/", f"an augmented copy, by its folder: see {listed(beside)}"
 
 
+def is_altered(path: Path) -> bool:
+    """Whether a folder of the path (or its zip) is said to hold augmented copies."""
+    return any(map(AUGMENTED.fullmatch, path.parts[:-1]))
+
+
 def copies(
     tree: Tree, root: str, spelled: dict[str, str], path: Path, size: Callable[[str], int]
 ) -> Iterator[tuple[str, str]]:

@@ -80,6 +80,13 @@ def test_a_set_packed_twice_is_taken_once(run, error_of, tmp_path, as_zip):
     )
 
 
+@pytest.mark.parametrize(("given", "noted"), [({}, True), ({"test": 2}, False)])
+def test_a_set_that_may_hold_copies_of_one_photo_is_noted(run, tmp_path, given, noted):
+    source = write_set(tmp_path / "plants (augmented)", train=5, val=2, **given)
+    out = run(split_dataset, source, "--output", tmp_path / "split").out
+    assert ("copies of one photo may be in two splits" in out) == noted
+
+
 def test_the_ratios_of_the_others_keep_their_proportion(split, tmp_path):
     source = write_set(tmp_path / "photos", train=20, test=3)
     ratios = ("--ratios", "0.6", "0.2", "0.2")
