@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 
 from data import splitting
+from data.given_splits import PLAIN_NAME
 from data.layout import is_altered, listed
 from data.photo_folder import MANIFEST, REJECTED, SPLITS
 from data.sources import OxfordPets, ZipSource, open_source
@@ -108,6 +109,9 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
     if len(renamed):
         names = listed(renamed.name + " is " + renamed.file)
         print(f"{count(len(renamed))} renamed, since a disk may take two names for one: {names}")
+    odd = list(filter(PLAIN_NAME.fullmatch, counts.index))
+    if odd:
+        print(f"note: taken for classes, though parts of split sets are called so: {listed(odd)}")
     below = good[good.path.str.contains("/")]
     if len(below):
         folders = sorted({name.rpartition("/")[0] for name in below.name})

@@ -33,6 +33,7 @@ AUGMENTED = re.compile(
     r"(?!.*(un|non?|not|without|before)[-_ ]?augment)(.*augment.*|.*[a-z][^a-z0-9]+aug[^a-z0-9]*)",
     re.I,
 )
+ORIGINAL = re.compile("(original|raw|real|source)s?", re.I)
 
 
 class Label(NamedTuple):
@@ -119,15 +120,18 @@ def masks(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
 
 
 def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
-    """The folders in ``root`` of altered copies: dealt out, one photo would be in two splits."""
-    folders = tree.folders.get(root, set())
-    originals = {f for f in folders if not AUGMENTED.fullmatch(f)}
-    classes = {folder: tree.classes(tree.descend(f"{root}{folder}/")) for folder in folders}
-    for folder in sorted(folders - originals):
-        train = [f for f in originals if part_of(f) in ("", "train")]
-        beside = sorted(f for f in train if f in classes[folder] or classes[f] & classes[folder])
-        if beside:
-            yield f"{root}{folder}/", f"an augmented copy, by its folder: see {listed(beside)}"
+    """The folders of altered copies: dealt out, one photo would be in two splits."""
+    for parent, folders in tree.folders.items():
+        altered = set(filter(AUGMENTED.fullmatch, folders))
+        if not altered:
+            continue
+        classes = {folder: tree.classes(tree.descend(f"{parent}{folder}/")) for folder in folders}
+        train = [f for f in sorted(folders - altered) if part_of(f) in ("", "train")]
+        for folder in sorted(altered):
+            same = [f for f in train if f in classes[folder] or classes[f] & classes[folder]]
+            if beside := same or list(filter(ORIGINAL.fullmatch, train)):
+                reason = f"an augmented copy, by its folder: see {listed(beside)}"
+                yield f"{parent}{folder}/", reason
 
 
 def is_altered(path: Path) -> bool:

@@ -80,6 +80,16 @@ def test_a_set_packed_twice_is_taken_once(run, error_of, tmp_path, as_zip):
     )
 
 
+def test_a_class_that_is_called_like_a_part_is_noted(run, tmp_path):
+    source = write_set(tmp_path, photos=3) / "photos"
+    for number in range(3):
+        (source / "test" / "from above").mkdir(parents=True, exist_ok=True)
+        (source / "test" / "from above" / f"{number}.jpg").write_bytes(photo(700 + number))
+    out = run(split_dataset, source, "--output", tmp_path / "split").out
+    assert "note: taken for classes, though parts of split sets are called so: test" in out
+    assert "3 photos in folders below their class's: test/from above" in out
+
+
 @pytest.mark.parametrize(("given", "noted"), [({}, True), ({"test": 2}, False)])
 def test_a_set_that_may_hold_copies_of_one_photo_is_noted(run, tmp_path, given, noted):
     source = write_set(tmp_path / "plants (augmented)", train=5, val=2, **given)

@@ -101,6 +101,8 @@ def test_what_lies_beside_the_parts_is_left_out():
         ["{train,train_aug,test}/{a,b}/*"],
         ["{a,b}/*", "test/{a,b}/*", "Augmented/{a,b}/*"],
         ["{test,train}/{a,b}/{images,masks}/*"],
+        ["{test,train}/{a,b}/{original,augmented}/*"],
+        ["train/{raw,augmented}/{a,b}/*", "test/{a,b}/*"],
         ["images/{train,test}/{a,b}/*", "labels/{train,test}/*"],
     ],
 )
