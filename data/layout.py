@@ -33,7 +33,7 @@ AUGMENTED = re.compile(
     r"(?!.*(un|non?|not|without|before)[-_ ]?augment)(.*augment.*|.*[a-z][^a-z0-9]+aug[^a-z0-9]*)",
     re.I,
 )
-ORIGINAL = re.compile("(original|raw|real|source)s?", re.I)
+ORIGINAL = re.compile("originals?|raw", re.I)
 
 
 class Label(NamedTuple):
@@ -52,7 +52,8 @@ def label(
     Descends as long as there is a single folder. Where there are several, they are the parts of a
     split set if they are named so and hold class folders, else the classes, whatever files lie
     beside them. Where there is none, or the files are named like cat.0.jpg and dog.0.jpg, their
-    names tell the class. Two spellings of one name in Unicode (NFC, NFD) are one.
+    names tell the class. Masks, augmented copies and a second copy of the whole set are left out.
+    Two spellings of one name in Unicode (NFC, NFD) are one.
 
     Args:
         names: of files, and of folders with a slash at the end.
@@ -195,14 +196,14 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
     for label in labels:
         classes[label.part].add(label.class_name)
     spelled, names = {}, sorted(set().union(*classes.values()))
+    words = {name: set(re.findall(r"[^\W\d_]+", name)) for name in names}
     for name in names:
         if not name.strip():
             raise UserError(f"its class {name!r} has a name of spaces alone: rename it")
-        if AUGMENTED.fullmatch(name) and (
-            original := [c for c in names if c in name and c != name]
-        ):
+        originals = (c for c in names if c != name and words[c] and words[c] <= words[name])
+        if AUGMENTED.fullmatch(name) and (original := next(originals, None)):
             raise UserError(
-                f"its class {name!r} holds altered copies of {original[0]!r}, by its name: move it "
+                f"its class {name!r} holds altered copies of {original!r}, by its name: move it "
                 "elsewhere, or rename it"
             )
         other = spelled.setdefault(disk_key(name), name)

@@ -132,6 +132,7 @@ def test_validation_and_test_part_may_lack_classes():
         (["{crash_test,bullet_train,cat}/*.jpg"], "crash_test bullet_train cat"),
         (["{cat,dog}/{bing,google}.*.jpg"], "cat dog"),
         (["{cat,dog}/train/*.jpg"], "cat dog"),
+        (["{real,2,augmented_reality_2}/*.jpg"], "real 2 augmented_reality_2"),
     ],
 )
 def test_class_folders_are_no_parts(patterns, classes):
