@@ -150,7 +150,7 @@ def input_pipelines(args: argparse.Namespace) -> list[dict]:
             mine = train_loader(train_set.first(6400), batch, 1, partial(order_generator, 0))
             theirs = baselines.loader(raw, size, batch, 6400)
             tasks = {
-                OURS: partial(drain, mine, transform.train()),
+                OURS: partial(drain, mine, partial(augment, transform.train())),
                 PLAIN: partial(drain, theirs, lambda images: images),
             }
             rows += speed_rows({"pixels": size, "batch": batch}, tasks, 6400, args.rounds)
@@ -160,6 +160,10 @@ def input_pipelines(args: argparse.Namespace) -> list[dict]:
 def drain(loader: torch.utils.data.DataLoader, prepare: Callable) -> None:
     for images, _ in loader:
         prepare(images)
+
+
+def augment(transform: BatchTransform, images: torch.Tensor) -> None:
+    transform(images, transform.draw(len(images)))
 
 
 def processes(args: argparse.Namespace) -> list[dict]:
