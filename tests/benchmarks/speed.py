@@ -210,12 +210,12 @@ def discard(task: Callable[[], object]) -> None:
 
 
 @contextmanager
-def raw_fashionmnist() -> Iterator[str]:
+def raw_fashionmnist(sample: bool = False) -> Iterator[str]:
     """A folder in the layout of torchvision.datasets.FashionMNIST."""
-    source = fashionmnist.find()
+    source = fashionmnist.find(sample=sample)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
         for name in fashionmnist.SHA256:
-            (raw / name).write_bytes(fashionmnist.read_file(source, name, sample=False))
+            (raw / name).write_bytes(fashionmnist.read_file(source, name, sample))
         yield folder
