@@ -34,6 +34,7 @@ SECTIONS = {
     "inference": speed.inference,
     "input": speed.input_pipelines,
     "processes": speed.processes,
+    "compile": speed.compiled,
     "memory": scaling.memory,
     "cost": scaling.cost,
     "photos": photos.benchmark,
