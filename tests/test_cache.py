@@ -1,7 +1,9 @@
 """Decoded photos on disk: how many are decoded, where they are kept, and what is removed."""
 
+import hashlib
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -32,8 +34,10 @@ def caches(folder: Path) -> list[str]:
     return sorted(path.name.rpartition("_")[0] for path in (folder / ".cache").iterdir())
 
 
-def test_a_limit_decodes_no_more_photos(ready, decoded):
+def test_a_limit_decodes_no_more_photos(ready, decoded, capsys):
     few = photo_folder.load_split(ready, "train", 16, limit=5)
+    said = capsys.readouterr().out
+    assert re.search(r"/train_16px_5_\w+\.npy: decoding 5 photos once, 0 MB\n", said)
     assert len(decoded) == len(few) == len(few.files) == 5 and caches(ready) == ["train_16px_5"]
     assert photo_folder.load_split(ready, "train", 16, limit=3).files == few.files[:3]
     assert len(decoded) == 5
@@ -82,7 +86,8 @@ def test_a_folder_that_cannot_be_written_to(sealed, decoded, capsys):
     assert (
         f"{sealed}/.cache: File exists: the decoded photos go to {place}" in capsys.readouterr().out
     )
-    assert place.stat().st_mode & 0o777 == 0o700
+    name = hashlib.sha256(f"{os.getuid()} {sealed.resolve()}".encode()).hexdigest()[:16]
+    assert place.name == f"photos-{name}" and place.stat().st_mode & 0o777 == 0o700
     decoded.clear()
     assert np.array_equal(photo_folder.load_split(sealed, "train", 16).images, first.images)
     assert not decoded and not capsys.readouterr().out

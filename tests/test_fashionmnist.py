@@ -21,6 +21,7 @@ def test_sample_is_real_and_stratified(sample):
     assert np.bincount(val.labels).tolist() == [50] * 10
     assert np.bincount(test.labels).tolist() == [100] * 10
     assert train.images.dtype == np.uint8 and train.images.shape[1:] == (1, 28, 28)
+    assert train.labels.dtype == np.int64 and train.classes == fashionmnist.CLASSES
 
 
 def test_split_of_fashionmnist_is_the_recorded_one(sample):
@@ -55,6 +56,7 @@ def small_files(tmp_path, monkeypatch):
     monkeypatch.setattr(fashionmnist, "DEBIAN", tmp_path / "nor here")
     monkeypatch.setattr(fashionmnist, "DATA", tmp_path)
     monkeypatch.setattr(fashionmnist, "SHA256", fashionmnist.SAMPLE_SHA256)
+    monkeypatch.setattr(fashionmnist, "SAMPLE_SHA256", {})  # for nobody who wants the full set
     return folder
 
 
@@ -67,6 +69,7 @@ def test_order_in_which_it_is_looked_for(small_files, tmp_path, monkeypatch):
     named = tmp_path / "named"
     shutil.copytree(small_files, named)
     assert fashionmnist.find(named) == named
+    monkeypatch.setattr(fashionmnist, "SAMPLE_SHA256", fashionmnist.SHA256)
     assert fashionmnist.find(sample=True) == fashionmnist.SAMPLE
 
 
