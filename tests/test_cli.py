@@ -101,6 +101,7 @@ def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys, model, size, 
         (cli.positive(float), {"1e-9": 1e-9}, ["0", "inf", "nan", "-1"]),
         (cli.not_negative(int), {"0": 0}, ["-1"]),
         (cli.fraction, {"0": 0.0, "0.999": 0.999}, ["1", "-0.1", "nan"]),
+        (cli.pixels, {"1": 1, "8192": 8192}, ["0", "8193"]),
         (cli.seed, {"0": 0, "2147483647": 2**31 - 1}, ["-1", "2147483648"]),
     ],
 )

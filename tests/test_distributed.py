@@ -71,12 +71,28 @@ def test_what_an_earlier_launcher_left_is_one_line(monkeypatch, left, lacking):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("RANK", "one"), ("RANK", "5"), ("RANK", "-1"), ("MASTER_PORT", "x")]
+    ("name", "value", "words"),
+    [
+        ("RANK", "one", "'one'"),
+        ("RANK", "1", "not as process 1 of 1"),
+        ("RANK", "-1", "not as process -1 of 1"),
+        ("LOCAL_RANK", "1", "not as process 0 of 1"),
+        ("MASTER_PORT", "x", "'x'"),
+    ],
 )
-def test_values_that_cannot_be_right_are_one_line(monkeypatch, name, value):
+def test_values_that_cannot_be_right_are_one_line(monkeypatch, name, value, words):
     good = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}
     for key, text in (good | {"MASTER_PORT": "29511", name: value}).items():
         monkeypatch.setenv(key, text)
-    with pytest.raises(UserError, match="unset RANK"):
+    with pytest.raises(UserError, match=f"unset RANK.*{words}"):
         distributed.setup(torch.device("cpu"))
     assert not distributed.dist.is_initialized()
+
+
+def test_a_lost_peer_is_known_by_its_error(monkeypatch):
+    lost = [RuntimeError("[gloo] Connection closed by peer [::1]:5")]
+    lost += [RuntimeError("Connection reset by peer"), distributed.dist.DistBackendError("NCCL")]
+    assert not any(map(distributed.is_lost_peer, lost))  # alone, it has no peers
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    assert all(map(distributed.is_lost_peer, lost))
+    assert not distributed.is_lost_peer(RuntimeError("out of memory"))

@@ -107,7 +107,7 @@ def test_compiled_training_is_the_same(train, monkeypatch):
 def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
     _, stopped = interrupted(step=7)
     saved = checkpoint.load(stopped / "last.pth")
-    for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}):
+    for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}, {"seconds": 0.0}):
         checkpoint.save(saved | lost, stopped / "last.pth")
         with pytest.raises(UserError, match=r"there is no batch|its schedule stands"):
             train("--resume", stopped / "last.pth")
