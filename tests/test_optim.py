@@ -44,6 +44,9 @@ def test_schedules(name):
     assert 18 <= rates.index(max(rates)) <= 20
     last = {"onecycle": 1e-5, "cosine": 1e-4, "step": 1.1e-3, "constant": 0.1}[name]
     assert rates[-1] <= last
+    if name == "step":  # after a half and three quarters of what follows the warm-up
+        falls = [rates[step] for step in (59, 60, 79, 80)]
+        assert falls == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert len(list(rates_of(1, warmup=2))) == 1  # as in a dry run
     rates = list(rates_of(10, warmup=8))
     assert rates.index(max(rates)) in (4, 5)  # at the latest after a half

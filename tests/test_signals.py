@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -29,10 +30,12 @@ def test_signals_of_batch_systems_save(train, monkeypatch, tmp_path, name, argum
     number = getattr(signal, name)
     before = signal.getsignal(number)
     interrupt_at(monkeypatch, 2, number)
+    started = time.perf_counter()
     with pytest.raises(Interrupted) as stop:
         train(*SMALL, *arguments)
     assert (stop.value.path, stop.value.signal) == (tmp_path / "run" / "last.pth", number)
-    assert checkpoint.load(stop.value.path)["step"] == step
+    saved = checkpoint.load(stop.value.path)
+    assert saved["step"] == step and 0 < saved["seconds"] < time.perf_counter() - started
     assert signal.getsignal(number) == before
 
 

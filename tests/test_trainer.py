@@ -8,6 +8,7 @@ import torch
 
 from engine import checkpoint, cli
 from engine.errors import Interrupted, UserError
+from engine.totals import Totals
 from models.googlenet import AuxiliaryLoss
 from tests.conftest import SMALL, interrupt_at, same
 
@@ -153,3 +154,13 @@ def test_accumulated_batches_equal_a_large_one(train):
     two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_totals_are_means_over_images():
+    totals = Totals(torch.device("cpu"))
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
+    totals.add(torch.tensor(0.5), logits, torch.tensor([0, 1, 1]))
+    totals.add(torch.tensor(2.5), logits[:1], torch.tensor([1]))
+    assert totals.read() == (1.0, 0.5, 4) and totals.everywhere == [4.0, 2.0, 4.0]
+    totals.start_from([1.0, 2.0, 3.0])
+    assert totals.read() == pytest.approx((1 / 3, 2 / 3, 3))
