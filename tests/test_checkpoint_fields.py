@@ -162,13 +162,15 @@ def test_what_training_writes_is_accepted(tmp_path):
     arguments |= {"aux_heads": None, "train_size": 1, "batch_norm": False}
     edges = {"model": "a" * 64, "model_args": arguments, "classes": ["x"], "channels": 1}
     edges |= {"mean": [0], "std": [1e-4], "image_size": 8192, "stored_size": 1, "config": {}}
+    others = arguments | {"aux_heads": True, "train_size": None, "batch_norm": True}
+    others = edges | {"model_args": others, "mean": [1], "std": [1], "stored_size": 8192}
     for number, good in enumerate(
         (
             small(),
             with_state(),
             with_state(**first, ema_updates=0, scheduler={"last_epoch": 0}),
             small(**edges),
-            small(**edges | {"mean": [1], "std": [1], "stored_size": 8192}),
+            small(**others),
         )
     ):
         checkpoint.save(good, tmp_path / f"{number}.pth")
