@@ -160,7 +160,7 @@ def test_totals_are_means_over_images():
     totals = Totals(torch.device("cpu"))
     logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
     totals.add(torch.tensor(0.5), logits, torch.tensor([0, 1, 1]))
-    totals.add(torch.tensor(2.5), logits[:1], torch.tensor([1]))
-    assert totals.read() == (1.0, 0.5, 4) and totals.everywhere == [4.0, 2.0, 4.0]
+    totals.add(torch.tensor(2.5), logits[:1], torch.tensor([0]))
+    assert totals.read() == (1.0, 0.75, 4) and totals.everywhere == [4.0, 3.0, 4.0]
     totals.start_from([1.0, 2.0, 3.0])
     assert totals.read() == pytest.approx((1 / 3, 2 / 3, 3))
