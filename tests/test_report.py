@@ -49,6 +49,7 @@ def test_odd_names_are_drawn_as_they_are(tmp_path, capfd, recwarn):
 
 def test_captions_are_short_and_on_one_line():
     assert report.caption("line\nbreak\t and\x00 more") == "line break and more"
+    assert report.caption("a" * 20, 20) == "a" * 20
     short = report.caption("a" * 150 + "b" * 150, 20)
     assert short == "a" * 10 + "…" + "b" * 9 and len(short) == 20
 
