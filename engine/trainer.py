@@ -46,11 +46,11 @@ class TrainSettings:
     """
 
     epochs: int
-    accumulate_steps: int = 1
-    ema_decay: float = 0.0
-    amp: torch.dtype | None = None
-    compile: bool = False
-    seed: int = 0
+    accumulate_steps: int
+    ema_decay: float
+    amp: torch.dtype | None
+    compile: bool
+    seed: int
 
 
 class Trainer:
@@ -195,7 +195,7 @@ class Trainer:
                     saved = self.seconds
                 # Several processes have to agree to stop, which costs time: ask where they wait.
                 can_stop = is_look or (is_update and world_size() == 1)
-                if can_stop and self.step < steps and stop.asked():
+                if can_stop and stop.asked():
                     self.read_totals()  # which refuses a loss that is not finite
                     run.save_last(self)
                     stop.check()
