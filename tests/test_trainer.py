@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from engine import checkpoint, cli
+from engine import checkpoint, cli, trainer
 from engine.errors import Interrupted, UserError
+from engine.run_folder import RunFolder
 from engine.totals import Totals
 from models.googlenet import AuxiliaryLoss
 from tests.conftest import SMALL, interrupt_at, same
@@ -164,3 +165,14 @@ def test_totals_are_means_over_images():
     assert totals.read() == (1.0, 0.75, 4) and totals.everywhere == [4.0, 3.0, 4.0]
     totals.start_from([1.0, 2.0, 3.0])
     assert totals.read() == pytest.approx((1 / 3, 2 / 3, 3))
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(-1, [2, 4, 5, 0]), (600, [5, 0])])
+def test_a_long_epoch_is_saved_on_its_way(train, monkeypatch, seconds, saved):
+    """At every look at the loss, if it is time; then before and after validation."""
+    steps = []
+    monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", seconds)
+    monkeypatch.setattr(RunFolder, "save_last", lambda _, run: steps.append(run.step))
+    train(*SMALL, "--epochs", "1")
+    assert steps == saved
