@@ -52,7 +52,7 @@ def small_files(tmp_path, monkeypatch):
     """A stand-in for the full set (the sample's files), and no other place to find one."""
     folder = tmp_path / "here"
     shutil.copytree(fashionmnist.SAMPLE, folder)
-    monkeypatch.setattr(fashionmnist, "DOWNLOADED", tmp_path / "none")
+    monkeypatch.setattr(fashionmnist, "DOWNLOADED", tmp_path / "none" / "raw")
     monkeypatch.setattr(fashionmnist, "DEBIAN", tmp_path / "nor here")
     monkeypatch.setattr(fashionmnist, "DATA", tmp_path)
     monkeypatch.setattr(fashionmnist, "SHA256", fashionmnist.SAMPLE_SHA256)
@@ -63,7 +63,7 @@ def small_files(tmp_path, monkeypatch):
 def test_order_in_which_it_is_looked_for(small_files, tmp_path, monkeypatch):
     monkeypatch.setattr(fashionmnist, "DEBIAN", small_files)
     assert fashionmnist.find() == small_files
-    downloaded = tmp_path / "none"
+    downloaded = fashionmnist.DOWNLOADED
     shutil.copytree(small_files, downloaded)
     assert fashionmnist.find() == downloaded
     named = tmp_path / "named"
@@ -172,3 +172,5 @@ def test_download_is_whole_and_checked(small_files, monkeypatch):
     assert [path.name for path in fashionmnist.DATA.glob(".*")] == [".download-running"]
     assert folder == fashionmnist.DOWNLOADED
     assert len(list(folder.iterdir())) == 4
+    (folder / "t10k-labels-idx1-ubyte").unlink()  # then all are downloaded once more
+    assert fashionmnist.find() == folder and len(list(folder.iterdir())) == 4

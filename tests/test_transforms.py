@@ -33,6 +33,7 @@ def test_augmentation_is_off_in_evaluation_and_seeded_in_training(sample):
     transform = BatchTransform((0.3,), (0.3,), 32, augmentation)
     plain = BatchTransform((0.3,), (0.3,), 32).eval()(images)
     assert torch.equal(transform.eval()(images), plain)
+    assert torch.equal(BatchTransform((0.3,), (0.3,), 32).train()(images), plain)  # none asked for
     transform.train()
     one, same, other = (transform(images, transform.draw(64, seeded(s))) for s in (1, 1, 2))
     assert torch.equal(one, same)
