@@ -1,5 +1,6 @@
 """Decoded photos on disk: how many are decoded, where they are kept, and what is removed."""
 
+import errno
 import hashlib
 import os
 import pickle
@@ -108,6 +109,26 @@ def test_somebody_elses_temporary_folder_is_not_trusted(sealed, monkeypatch):
         photo_folder.load_split(sealed, "val", 16)
     (theirs,) = set(Path(tempfile.gettempdir()).iterdir()) - mine
     assert not list(theirs.iterdir())
+
+
+def test_folders_that_are_there_and_refuse_files(ready, monkeypatch, tmp_path, capsys):
+    """As those of another user: being there is not enough."""
+    make, refused = tempfile.TemporaryFile, []
+
+    def refuse(dir):
+        if dir in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    refused.append(cache.writable_cache(ready))
+    assert refused == [ready / ".cache"]
+    refused.append(cache.writable_cache(ready))
+    assert refused[1].parent == tmp_path
+    assert f"{refused[0]}: Permission denied: the decoded photos go to" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"denied; .*denied: the decoded photos need one of these"):
+        cache.writable_cache(ready)
 
 
 def test_nowhere_to_write(sealed, monkeypatch):
