@@ -68,6 +68,7 @@ def test_order_in_which_it_is_looked_for(small_files, tmp_path, monkeypatch):
     assert fashionmnist.find() == downloaded
     named = tmp_path / "named"
     shutil.copytree(small_files, named)
+    shutil.copytree(small_files, named / "raw")
     assert fashionmnist.find(named) == named
     monkeypatch.setattr(fashionmnist, "SAMPLE_SHA256", fashionmnist.SHA256)
     assert fashionmnist.find(sample=True) == fashionmnist.SAMPLE
@@ -79,6 +80,7 @@ def test_plain_files_are_accepted(small_files):
         path.unlink()
     assert fashionmnist.find(small_files) == small_files
     assert len(fashionmnist.load_test(small_files)) == 1000
+    assert len(fashionmnist.load_train_val(small_files)[1]) == 500
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_file_or_a_folder_of_another_name_will_do(small_files, tmp_path):
         assert fashionmnist.find(path) == small_files
     assert fashionmnist.find(tmp_path) == small_files  # in here/
     with pytest.raises(UserError, match=r"no train-images-idx3-ubyte .*name the folder"):
-        fashionmnist.find(tmp_path / "nothing here")  # though its parent has them
+        fashionmnist.find(small_files / "nothing here")  # though its parent has them
     (tmp_path / "other" / "deeper").mkdir(parents=True)
     with pytest.raises(UserError, match=r"deeper: there is no .*name the folder"):
         fashionmnist.find(tmp_path / "other" / "deeper")
