@@ -132,6 +132,7 @@ def test_validation_and_test_part_may_lack_classes():
         (["{crash_test,bullet_train,cat}/*.jpg"], "crash_test bullet_train cat"),
         (["{cat,dog}/{bing,google}.*.jpg"], "cat dog"),
         (["{cv1,cat}/*.jpg"], "cv1 cat"),
+        (["cat/{train,old}/*.jpg", "dog/{test1,test2}/*.jpg"], "cat dog"),
         (["{cat,dog}.*.jpg", "notes/readme.txt"], "cat dog"),
         (["{cat,dog}/train/*.jpg"], "cat dog"),
         (["{real,2,augmented_reality_2}/*.jpg"], "real 2 augmented_reality_2"),
