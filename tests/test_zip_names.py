@@ -154,7 +154,7 @@ def test_archives_in_the_source(tmp_path, error_of):
         write_photos(tmp_path / "photos", "train/{class_name}.{number}.jpg"), tmp_path / "train.zip"
     )
     outer = tmp_path / "kaggle"
-    outer.mkdir()
+    (outer / "docs").mkdir(parents=True)
     (outer / "sample.csv").write_text("id,label\n")
     inner.rename(outer / "train.zip")
     (outer / "test1.zip").write_bytes((outer / "train.zip").read_bytes())
@@ -165,7 +165,7 @@ def test_archives_in_the_source(tmp_path, error_of):
     assert "archives (test1.zip, train.zip): unpack it" in error
     # What has no known type may be a photo. An archive of another kind cannot be named.
     (outer / "photo").touch()
-    assert "no class" in error_of(split_dataset, outer, *out)
+    assert "one class alone, 'docs'" in error_of(split_dataset, outer, *out)
     for name in ("photo", "train.zip", "test1.zip"):
         (outer / name).unlink()
     (outer / "train.7z").touch()
@@ -187,3 +187,8 @@ def test_an_archive_beside_photos_is_a_stray(tmp_path, monkeypatch):
     assert len(labels) == 7 and list(strays) == ["all.zip"]
     with pytest.raises(OSError, match="larger than any photo"):
         zip_source.read("Cat/all.zip")
+    folder = sources.FolderSource(source)
+    with pytest.raises(OSError, match="larger than any photo"):
+        folder.read("all.zip")
+    monkeypatch.setattr(sources, "MAX_MEMBER", 10_000)  # just as large
+    assert folder.read("all.zip") == zip_source.read("Cat/all.zip") == bytes(10_000)
