@@ -1,6 +1,7 @@
 """The command line that scripts share: errors, the recipe's defaults, argument types."""
 
 import argparse
+import os
 
 import numpy as np
 import pytest
@@ -59,6 +60,16 @@ def test_errors_that_users_can_mend_are_one_line(capsys):
             raise RuntimeError("a bug")
 
         cli.run(bug)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_what_nobody_reads_is_noticed_at_the_end(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stdout, pytest.raises(SystemExit) as stop:
+        monkeypatch.setattr("sys.stdout", stdout)
+        cli.run(lambda: print("a line, kept in memory until then"))
+    assert stop.value.code == 141
 
 
 def parse(monkeypatch, *arguments):

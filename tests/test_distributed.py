@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -87,6 +88,28 @@ def test_values_that_cannot_be_right_are_one_line(monkeypatch, name, value, word
     with pytest.raises(UserError, match=f"unset RANK.*{words}"):
         distributed.setup(torch.device("cpu"))
     assert not distributed.dist.is_initialized()
+
+
+def test_a_note_comes_only_while_others_are_late(monkeypatch):
+    started, calls = [], []
+
+    class Timer(threading.Timer):
+        def start(self):
+            started.append(self)
+
+    for key in distributed.TORCHRUN:
+        monkeypatch.setenv(key, "1" if key == "WORLD_SIZE" else "0")
+    monkeypatch.setattr(threading, "Timer", Timer)
+    monkeypatch.setattr(distributed, "waiting_room", [])
+    monkeypatch.setattr(distributed.dist, "new_group", lambda **_: "a group")
+    monkeypatch.setattr(
+        distributed.dist,
+        "init_process_group",
+        lambda backend: calls.append((backend, started[0].finished.is_set())),
+    )
+    distributed.setup(torch.device("cpu"))
+    assert calls == [("gloo", False)] and distributed.waiting_room == ["a group"]
+    assert len(started) == 1 and started[0].daemon and started[0].finished.is_set()
 
 
 def test_a_lost_peer_is_known_by_its_error(monkeypatch):

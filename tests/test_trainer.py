@@ -5,6 +5,7 @@ from functools import partial, partialmethod
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from engine import checkpoint, cli, trainer
 from engine.errors import Interrupted, UserError
@@ -176,3 +177,10 @@ def test_a_long_epoch_is_saved_on_its_way(train, monkeypatch, seconds, saved):
     monkeypatch.setattr(RunFolder, "save_last", lambda _, run: steps.append(run.step))
     train(*SMALL, "--epochs", "1")
     assert steps == saved
+
+
+def test_what_is_frozen_stays_in_evaluation_mode():
+    frozen = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)).requires_grad_(False)
+    network = nn.Sequential(frozen, nn.Dropout(), nn.BatchNorm2d(2)).eval()
+    trainer.set_train_mode(network)
+    assert [module.training for module in (*frozen, *network)] == [False] * 3 + [True] * 2
