@@ -9,7 +9,7 @@ import torch
 import torch._dynamo
 
 import train_fashionmnist
-from engine import cli
+from engine import cli, distributed
 
 
 @pytest.mark.parametrize("empty", [torch.empty, np.empty])
@@ -30,7 +30,7 @@ def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
         assert "checkpoints/small.pth" in done.stderr
 
 
-def test_errors_that_users_can_mend_are_one_line(capsys):
+def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
     killed = "DataLoader worker (pid 7) is killed by signal: Killed. \nIt may be out of memory."
     for error, words in (
         (MemoryError(), "out of memory: lower --batch-size"),
@@ -54,6 +54,10 @@ def test_errors_that_users_can_mend_are_one_line(capsys):
             cli.run(main)
         assert stop.value.code == 2
         assert words in capsys.readouterr().err
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(distributed, "is_lost_peer", lambda _: True)
+        cli.run(lambda: torch.ones(2) @ torch.ones(3))
+    assert stop.value.code == 2 and "error: another process has ended" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="a bug"):
 
         def bug():
@@ -130,3 +134,12 @@ def test_16_bits_are_those_that_a_gpu_has(monkeypatch):
         assert cli.amp_dtype(gpu) == dtype
         assert cli.has_bfloat16(gpu) == (dtype == torch.bfloat16)
     assert cli.amp_dtype(torch.device("cpu")) == torch.bfloat16
+
+
+def test_another_number_of_processes_is_said(capsys):
+    args = argparse.Namespace(device="cpu", amp=False, processes=2, checkpoint_activations=True)
+    assert cli.start_training(args) == (torch.device("cpu"), None)
+    assert "note: the run had 2 processes and goes on with 1" in capsys.readouterr().out
+    assert args.processes == 1
+    cli.start_training(args)
+    assert not capsys.readouterr().out
