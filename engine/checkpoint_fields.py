@@ -134,9 +134,7 @@ KEYS = {
         lambda v, c: type(v) is int and v == c["model_args"]["image_size"], "the network's"
     ),
     "stored_size": SIZE,
-    "resize_mode": Field(
-        lambda v, _: isinstance(v, str) and v in ("pad", "stretch"), "pad or stretch"
-    ),
+    "resize_mode": Field(lambda v, _: v in ("pad", "stretch"), "pad or stretch"),
     "mean": Field(
         lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 0, 1)),
         "a number for each channel, 0 to 1",

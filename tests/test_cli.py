@@ -95,6 +95,7 @@ def test_defaults_follow_from_what_was_given(monkeypatch):
     assert (sgd.weight_decay, sgd.lr) == (train_fashionmnist.SGD["weight_decay"], 0.5)
     dry = parse(monkeypatch, "--dry-run", "-b", "8", "--accumulate-steps", "3")
     assert (dry.epochs, dry.limit) == (1, 24)
+    assert parse(monkeypatch, "--epochs", "1").warmup_epochs == 0.5  # a half, at most
 
 
 @pytest.mark.parametrize(("model", "size"), [("vgg16", 32), ("googlenet", 64)])
