@@ -43,7 +43,7 @@ def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
         (
             torch._dynamo.exc.Unsupported("x"),
-            "--compile: cannot be done here, leave it out: this",
+            "--compile: cannot be done here, leave it out: x",
         ),
     ):
 
@@ -138,7 +138,9 @@ def test_16_bits_are_those_that_a_gpu_has(monkeypatch):
 
 
 def test_another_number_of_processes_is_said(capsys):
-    args = argparse.Namespace(device="cpu", amp=False, processes=2, checkpoint_activations=True)
+    args = argparse.Namespace(
+        device="cpu", amp=False, processes=2, checkpoint_activations=True, data_on_device=None
+    )
     assert cli.start_training(args) == (torch.device("cpu"), None)
     assert "note: the run had 2 processes and goes on with 1" in capsys.readouterr().out
     assert args.processes == 1

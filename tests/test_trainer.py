@@ -168,12 +168,13 @@ def test_totals_are_means_over_images():
     assert totals.read() == pytest.approx((1 / 3, 2 / 3, 3))
 
 
-@pytest.mark.parametrize(("seconds", "saved"), [(-1, [2, 4, 5, 0]), (600, [5, 0])])
+@pytest.mark.parametrize(("seconds", "saved"), [(-1, [2, 4, 5, 5, 0]), (600, [0])])
 def test_a_long_epoch_is_saved_on_its_way(train, monkeypatch, seconds, saved):
-    """At every look at the loss, if it is time; then before and after validation."""
+    """At every look at the loss, if it is time; then before validation, if that; and after it."""
     steps = []
     monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
     monkeypatch.setattr(trainer, "SAVE_EVERY", seconds)
+    monkeypatch.setattr(trainer, "WORTH_SAVING", seconds)
     monkeypatch.setattr(RunFolder, "save_last", lambda _, run: steps.append(run.step))
     train(*SMALL, "--epochs", "1")
     assert steps == saved
