@@ -117,6 +117,24 @@ def photos_memory() -> Table:
     return [head, *([what, *map(megabytes, memory)] for what, *memory in rows)]
 
 
+def predicting() -> Table:
+    table = [["photos of 400 x 300 pixels", "photos", "photos a second", "ratio", "memory"]]
+    for row in measured("predict").to_dict("records"):
+        speed, memory = three_digits(row["photos/s median"]), megabytes(row["peak memory, MB"])
+        table.append([row["what"], f"{row['photos']:,}", speed, f"{row['ratio']:.2f}", memory])
+    return table
+
+
+def bookkeeping() -> Table:
+    table = [["run", "written", "seconds an epoch", "of an epoch"]]
+    for row in measured("bookkeeping").to_dict("records"):
+        share = percent(row["bookkeeping"], 1)
+        written = row["files are written"]
+        options = f"`{row['options'].removesuffix(' --device cpu')}`"
+        table.append([options, written, three_digits(row["seconds an epoch"]), share])
+    return table
+
+
 def accuracy() -> Table:
     table = [["until validation accuracy", "of", "epoch", "minutes of training"]]
     for row in measured("accuracy").to_dict("records"):
@@ -153,6 +171,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "accuracy": accuracy,
     "cost": cost,
     "photos-memory": photos_memory,
+    "predict": predicting,
+    "bookkeeping": bookkeeping,
     "photos": partial(seconds, "photos", "photos"),
     "startup": partial(seconds, "startup", "start"),
     "levers-224px": partial(levers, 224),
