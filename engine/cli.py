@@ -251,10 +251,17 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
         args.amp = has_bfloat16(device)
     if device.type == "cpu" and args.data_on_device is not None:
         raise UserError("--data-on-device: this run has no GPU (see --device)")
+    if args.compile and args.checkpoint_activations and old_torch():
+        raise UserError("--compile with --checkpoint-activations needs torch 2.9 or newer")
     if not args.checkpoint_activations:  # else memory counts for more than speed
         keep_freed_memory()
     set_precision(device, training=True)
     return device, amp_dtype(device) if args.amp else None
+
+
+def old_torch() -> bool:
+    """Whether compiled, recomputed batch-norm counts each batch twice: torch before 2.9."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9)
 
 
 def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:

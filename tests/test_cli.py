@@ -141,8 +141,21 @@ def test_another_number_of_processes_is_said(capsys):
     args = argparse.Namespace(
         device="cpu", amp=False, processes=2, checkpoint_activations=True, data_on_device=None
     )
+    args.compile = False
     assert cli.start_training(args) == (torch.device("cpu"), None)
     assert "note: the run had 2 processes and goes on with 1" in capsys.readouterr().out
     assert args.processes == 1
     cli.start_training(args)
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("2.8.0+cpu", True), ("2.9.1", False), ("3.0", False)]
+)
+def test_compiling_what_is_recomputed_needs_a_new_torch(error_of, monkeypatch, version, old):
+    """Before 2.9, compiled recomputation counted batch-norm's statistics twice."""
+    monkeypatch.setattr(torch, "__version__", version)
+    assert cli.old_torch() == old
+    if old:
+        options = ("--sample", "--compile", "--checkpoint-activations")
+        assert "needs torch 2.9" in error_of(train_fashionmnist, *options)

@@ -35,7 +35,7 @@ def test_every_start_of_a_run_is_written_down(train, interrupted, monkeypatch, t
     assert written["training_seconds"] == pytest.approx(
         pd.read_csv(stopped / "log.csv").seconds.sum(), rel=1e-5
     )
-    checkpoint.export(stopped / "best.pth", tmp_path / "small.pth")
+    checkpoint.export(stopped / "last.pth", tmp_path / "small.pth")
     assert checkpoint.load(tmp_path / "small.pth")["provenance"] == [first, second]
 
 
