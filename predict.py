@@ -29,6 +29,12 @@ def main() -> None:
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files, or folders of them")
     add("--top-k", type=cli.positive(int), default=3, metavar="K", help="classes to name (3)")
     add("--invert", action="store_true", help="swap dark and light: dark clothes on light ground")
+    add(
+        "--min-confidence",
+        type=cli.fraction,
+        metavar="P",
+        help='mark photos "unsure" whose first class is less probable, such as 0.9',
+    )
     add("--json", action="store_true", help="print JSON, for programs")
     add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos and their bars")
     args = parser.parse_args()
@@ -38,15 +44,15 @@ def main() -> None:
     rows = classifier.predict_prepared(photos, args.top_k)
 
     if args.json:
-        print(json.dumps(as_json(photos, rows), indent=2))
+        print(json.dumps(as_json(photos, rows, args.min_confidence), indent=2))
     else:
-        print_table(photos.files, rows)
+        print_table(photos.files, rows, args.min_confidence or 0)
     if args.save_figure and rows:
         from engine.report import draw_predictions
 
         channels = classifier.metadata["channels"]
         pictures = [thumbnail(file, channels) for file in photos.files[:32]]
-        draw_predictions(pictures, rows[:32], args.save_figure)
+        draw_predictions(pictures, rows[:32], args.save_figure, args.min_confidence or 0)
     if photos.passed_over:
         names = ", ".join(map(str, photos.passed_over[:5]))
         more = ", …" if len(photos.passed_over) > 5 else ""
@@ -119,10 +125,12 @@ def thumbnail(file: Path, channels: int) -> Image.Image:
     return photo
 
 
-def print_table(files: list[Path], rows: list[list[Prediction]]) -> None:
-    """A line for each photo; columns aligned."""
+def print_table(files: list[Path], rows: list[list[Prediction]], min_confidence: float) -> None:
+    """A line for each photo, marked where its answer is unsure; columns aligned."""
     lines = [
-        [str(file)] + [f"{name} {probability:.1%}" for name, probability in row]
+        [str(file)]
+        + [f"{name} {probability:.1%}" for name, probability in row]
+        + ["unsure" if row[0].probability < min_confidence else ""]
         for file, row in zip(files, rows, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -131,10 +139,16 @@ def print_table(files: list[Path], rows: list[list[Prediction]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def as_json(photos: Photos, rows: list[list[Prediction]]) -> list[dict]:
-    """A dict for each photo: its file and predictions, or its file and error."""
+def as_json(
+    photos: Photos, rows: list[list[Prediction]], min_confidence: float | None
+) -> list[dict]:
+    """A dict for each photo: its file and predictions, or its file and error.
+
+    Where there is a least confidence, "unsure" says whether the answer falls short of it.
+    """
     predicted = [
         {"file": str(f), "predictions": [{"class": n, "probability": p} for n, p in row]}
+        | ({} if min_confidence is None else {"unsure": row[0].probability < min_confidence})
         for f, row in zip(photos.files, rows, strict=True)
     ]
     return predicted + [{"file": str(f), "error": message} for f, message in photos.problems]

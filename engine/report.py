@@ -208,9 +208,12 @@ def draw_mistakes(
 
 
 def draw_predictions(
-    photos: list["Image.Image"], rows: list[list[tuple[str, float]]], path: Path
+    photos: list["Image.Image"],
+    rows: list[list[tuple[str, float]]],
+    path: Path,
+    min_confidence: float = 0,
 ) -> None:
-    """Each photo beside bars of its most probable classes.
+    """Each photo beside bars of its most probable classes; grey where the first is unsure.
 
     Args:
         photos: Pillow images.
@@ -225,7 +228,10 @@ def draw_predictions(
         right.set_axis_on()
         left.imshow(photo, cmap="gray", vmin=0, vmax=255)
         names, values = zip(*reversed(row), strict=True)
-        bars = right.barh(range(len(row)), values)  # two names may look the same when shortened
+        sure = values[-1] >= min_confidence
+        # By number: two names may look the same when shortened.
+        bars = right.barh(range(len(row)), values, color="tab:blue" if sure else "silver")
+        right.set_title("" if sure else "unsure")
         right.set_yticks(range(len(row)), map(caption, names))
         right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3)
         right.set_xlim(0, 1.2)

@@ -16,7 +16,7 @@ import predict
 from data import fashionmnist
 from data.loaders import eval_loader
 from data.transforms import Augmentation, BatchTransform
-from engine import checkpoint, evaluate
+from engine import checkpoint, evaluate, report
 from engine.errors import UserError
 from engine.inference import Classifier
 from models import create_model
@@ -61,6 +61,33 @@ def test_predict_prints_an_aligned_table(run, trained, items):
     for line in lines:
         assert line[:width].rstrip().lower().endswith(".png")
         assert line[width : width + 2] == "  " and line[width + 2] != " "
+
+
+def test_answers_below_the_least_confidence_are_unsure(run, trained, items, monkeypatch):
+    """In the table, in JSON and in the figure; the probabilities stay."""
+    drawn = []
+    monkeypatch.setattr(report, "save", lambda figure, _path: drawn.append(figure))
+    arguments = (predict, items, "--checkpoint", trained)
+    plain = json.loads(run(*arguments, "--json").out)
+    tops = sorted(entry["predictions"][0]["probability"] for entry in plain)
+    assert not any("unsure" in entry for entry in plain)
+    least = ("--min-confidence", (tops[3] + tops[4]) / 2)
+    marked = json.loads(run(*arguments, *least, "--json").out)
+    for entry, before in zip(marked, plain, strict=True):
+        assert entry.pop("unsure") == (entry["predictions"][0]["probability"] < least[1])
+        assert entry == before
+    table = run(*arguments).out
+    lines = run(*arguments, *least, "--save-figure", items / "f.png").out.splitlines()
+    unsure = [line.endswith("%  unsure") for line in lines]
+    assert (
+        sum(unsure) == 4
+        and [e["predictions"][0]["probability"] < least[1] for e in plain] == unsure
+    )
+    assert [line.removesuffix("  unsure") for line in lines] == table.splitlines()
+    bars = drawn[0].axes[1::2]
+    assert [axes.get_title() == "unsure" for axes in bars] == unsure
+    colours = [axes.patches[0].get_facecolor() for axes in bars]
+    assert len({c for c, u in zip(colours, unsure, strict=True) if u}) == 1 == len(set(colours)) - 1
 
 
 def test_predict_draws_a_figure(run, trained, items):
