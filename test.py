@@ -4,8 +4,8 @@
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
 
 Prints accuracy, loss, and precision, recall and F1 of each class. Writes them to a folder beside
-the checkpoint, with the answer to each image (CSV), the confusion matrix (PNG and CSV) and the most
-confident mistakes (PNG).
+the checkpoint, with the answer to each image (CSV), the confusion matrix (PNG and CSV), the most
+confident mistakes and how far probabilities can be trusted (PNG).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from data import photo_folder
 from data.class_folders import ClassFolders
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
-from engine import cli, report
+from engine import calibration, cli, report
 from engine.device import eval_batch_size
 from engine.errors import UserError
 from engine.files import write_json, write_table
@@ -48,6 +48,7 @@ def main() -> None:
     if not len(labels):
         raise UserError(f"{what}: no images to judge on")
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
+    uncalibrated = (logits * classifier.temperature).softmax(1).numpy()
     predictions = probabilities.argmax(1)
     confusion = report.confusion_matrix(labels, predictions, len(classes))
     table = report.class_table(confusion, classes)
@@ -62,6 +63,10 @@ def main() -> None:
         "arithmetic": f"float32 on {classifier.device}",
         "accuracy": float((predictions == labels).mean()),
         "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
+        "temperature": classifier.temperature,
+        "ece_uncalibrated": calibration.expected_calibration_error(uncalibrated, labels),
+        "ece": calibration.expected_calibration_error(probabilities, labels),
+        "coverage": calibration.coverage(probabilities, labels),
         "classes": table.to_dict("index"),
         "provenance": provenance(classifier.device),
     }
@@ -77,14 +82,18 @@ def main() -> None:
     report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
     print(f"\n{len(labels):,} test images ({what}): accuracy {summary['accuracy']:.2%}", end="")
-    print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}", flush=True)
+    print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}")
+    print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
+    print(f"{summary['ece']:.2%} ({summary['ece_uncalibrated']:.2%} without it)", flush=True)
 
     # What is left to look at.
     report.write_confusion(confusion, classes, folder)
     mistakes = folder / "mistakes.png"
     report.draw_mistakes(images.images, labels, probabilities, classes, mistakes, images.files)
+    reliability = folder / "reliability.png"
+    calibration.draw_reliability(uncalibrated, probabilities, labels, reliability)
     written = "summary.json, classes.csv, predictions.csv, confusion_matrix.png and .csv"
-    print(f"{folder}/: {written}, mistakes.png")
+    print(f"{folder}/: {written}, mistakes.png, reliability.png")
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,6 +12,7 @@ import torch
 from engine.errors import UserError
 
 LARGEST_SIZE = 8192  # pixels a side: what is above is no size of an image
+TEMPERATURES = (0.05, 20.0)  # by which logits may be divided
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_FLOAT = torch.finfo(torch.float32).max  # networks compute in float32
 
@@ -152,8 +153,9 @@ KEYS = {
     ),
     "state_dict": Field(lambda v, _: is_dict(v, torch.is_tensor), "named tensors"),
 }
-# What nothing depends on, and older files lack.
+# What older files lack.
 OPTIONAL = {
+    "temperature": Field(lambda v, _: is_number(v, *TEMPERATURES), "a number, 0.05 to 20"),
     "provenance": Field(
         lambda v, _: isinstance(v, list) and all(is_dict(start, is_plain) for start in v),
         "what engine.provenance says, for each start of the run",

@@ -87,6 +87,15 @@ def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, one below the other; on the CPU."""
+    if not dist.is_initialized():
+        return rows
+    parts = [rows] * world_size()
+    dist.all_gather_object(parts, rows, *waiting_room)
+    return torch.cat([part for part in parts if len(part)])
+
+
 def broadcast_buffers(model: torch.nn.Module) -> None:
     """Give every process the buffers of the main one, such as batch-norm's statistics."""
     if dist.is_initialized():

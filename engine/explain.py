@@ -17,7 +17,7 @@ STAGES["torchvision_googlenet"] = STAGES["googlenet"]
 def activations(
     classifier: Classifier, images: np.ndarray, names: tuple[str, ...] = ()
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The logits of a batch, and the outputs of the modules of these names.
+    """The calibrated logits of a batch, and the outputs of the modules of these names.
 
     Args:
         images: uint8, N x C x stored_size x stored_size.
@@ -31,7 +31,7 @@ def activations(
     ]
     try:
         batch = torch.tensor(images, device=classifier.device)
-        return classifier.model(classifier.transform(batch)), outputs
+        return classifier.model(classifier.transform(batch)) / classifier.temperature, outputs
     finally:
         for hook in hooks:
             hook.remove()

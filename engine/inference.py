@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import nn
+from tqdm import tqdm
 
 from data import fashionmnist, photo_folder
 from data.dataset import ImageDataset
+from data.loaders import eval_loader
 from data.photos import open_photo, to_channels, to_square, upright
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint
-from engine.device import kind, pick_device, set_precision
+from engine.calibration import fit_temperature
+from engine.device import eval_batch_size, kind, pick_device, set_precision
 from engine.errors import UserError
 from engine.evaluate import predict_logits
 from models import create_model
@@ -46,11 +49,14 @@ class Classifier:
         transform: uint8 images, N x C x stored_size x stored_size, to the model's input.
         metadata: the checkpoint's content (``engine.checkpoint.KEYS``).
         classes: the names of the classes, in the order of the logits.
+        temperature: what logits are divided by, so that probabilities mean what they say; 1 for
+            a checkpoint that has none.
     """
 
     def __init__(self, model: nn.Module, metadata: dict[str, Any], device: torch.device) -> None:
         self.model, self.metadata, self.device = model.to(device).eval(), metadata, device
         self.classes: list[str] = metadata["classes"]
+        self.temperature: float = metadata.get("temperature", 1.0)
         mean, std, flip = metadata["mean"], metadata["std"], metadata["flip"]
         transform = BatchTransform(mean, std, metadata["image_size"], Augmentation(flip=flip))
         self.transform = transform.to(device).eval()
@@ -107,7 +113,7 @@ class Classifier:
         return to_square(photo, self.metadata["stored_size"], self.metadata["resize_mode"])
 
     def logits(self, loader: Iterable) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (float32, N x classes) and labels of every batch, on the CPU.
+        """Calibrated logits (float32, N x classes) and labels of every batch, on the CPU.
 
         Args:
             loader: batches of uint8 images, N x C x stored_size x stored_size, and labels.
@@ -121,7 +127,7 @@ class Classifier:
                 "the network answers with NaN or infinity: its weights are damaged, or training "
                 "went astray: use another checkpoint"
             )
-        return logits, labels
+        return logits / self.temperature, labels
 
 
 def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier:
@@ -162,6 +168,38 @@ def open_split(
     folder = data_folder(metadata, data_dir)
     images = photo_folder.load_split(folder, split, metadata["stored_size"])
     return images.labelled_as(metadata["classes"], folder)
+
+
+def calibrate(
+    path: str | os.PathLike, data_dir: Path | None = None, device: str = "auto"
+) -> tuple[float, float]:
+    """Fit a checkpoint's temperature to the validation images; the file is rewritten with it.
+
+    Returns the temperature before, and after.
+
+    Raises:
+        UserError: the file is no usable checkpoint, or the validation images of its training are
+            not there.
+        OSError: the file cannot be written.
+    """
+    classifier = load_classifier(path, device)
+    metadata, before = classifier.metadata, classifier.temperature
+    images = open_split(metadata, "val", data_dir, bool(metadata["config"].get("sample")))
+    folder, size = data_folder(metadata, data_dir), metadata["stored_size"]
+    if folder and photo_folder.dataset_name(folder) != metadata["dataset"]:
+        raise UserError(
+            f"{folder}: is not the split that {path} was trained on; some of its validation photos "
+            "may have been training photos: name the right one with --data-dir"
+        )
+    shape = (metadata["channels"], size, size)
+    if list(images.classes) != classifier.classes or images.images.shape[1:] != shape:
+        raise UserError(f"{path}: the checkpoint describes its data wrongly: the file is damaged")
+    batch_size = eval_batch_size(max(metadata["image_size"], size), classifier.device)
+    bar = tqdm(eval_loader(images, batch_size), desc="validation", unit="batch", leave=False)
+    logits, labels = classifier.logits(bar)
+    after = fit_temperature(logits * before, labels)
+    checkpoint.save(checkpoint.load(path) | {"temperature": after}, Path(path))
+    return before, after
 
 
 def data_folder(metadata: dict[str, Any], data_dir: Path | None = None) -> Path | None:

@@ -12,8 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 
 from engine import checkpoint, report
+from engine.calibration import fit_temperature
 from engine.device import describe, kind
-from engine.distributed import is_main
+from engine.distributed import gather_rows, is_main
 from engine.errors import UserError, quote
 from engine.files import write_json
 from engine.writer import Writer
@@ -140,9 +141,16 @@ class RunFolder:
             if self.lock:
                 self.lock.close()
 
-    def save_best(self, trainer: "Trainer") -> None:
-        """Write best.pth: the weights that validation judged, for testing and predicting."""
-        self.save(trainer, "best.pth", {"state_dict": trainer.eval_model.state_dict()})
+    def save_best(self, trainer: "Trainer", logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Write best.pth: the weights that validation judged, for testing and predicting.
+
+        Args:
+            logits, labels: of this process's validation images, by these weights. The temperature
+                is fitted to those of all processes.
+        """
+        temperature = fit_temperature(gather_rows(logits), gather_rows(labels))
+        best = {"state_dict": trainer.eval_model.state_dict(), "temperature": temperature}
+        self.save(trainer, "best.pth", best)
 
     def save_last(self, trainer: "Trainer") -> None:
         """Write last.pth: all that it takes to go on."""

@@ -119,7 +119,7 @@ class Trainer:
                     run.save_last(self)
                 try:
                     stop.check()
-                    val_loss, val_accuracy = self.validate(stop.watch(val_loader))
+                    val_loss, val_accuracy, *answers = self.validate(stop.watch(val_loader))
                 except Interrupted:
                     run.save_last(self)
                     raise
@@ -138,7 +138,7 @@ class Trainer:
                 self.history.append(row)
                 if not self.best or val_accuracy > self.best["val_accuracy"]:
                     self.best = row
-                    run.save_best(self)
+                    run.save_best(self, *answers)
                 run.save_last(self)
                 run.log(self)
                 if self.epoch < epochs:
@@ -234,8 +234,8 @@ class Trainer:
             raise UserError("float16 is too narrow for the gradients: start again with --no-amp")
         return self.totals.read()
 
-    def validate(self, loader: Iterable) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy of ``eval_model`` over all processes."""
+    def validate(self, loader: Iterable) -> tuple[float, float, torch.Tensor, torch.Tensor]:
+        """Mean loss and accuracy of ``eval_model`` in all processes; this one's logits, labels."""
         broadcast_buffers(self.eval_model)  # batch statistics differ: take the main process's
         logits, labels = predict_logits(self.eval_model, loader, self.transform, self.settings.amp)
         loss = F.cross_entropy(logits, labels, reduction="sum").item()
@@ -243,7 +243,7 @@ class Trainer:
         sums = torch.tensor([loss, correct, len(labels)], dtype=kind(self.device).sums)
         loss, correct, images = all_reduce_sum(sums.to(self.device)).tolist()
         check_finite(loss)
-        return loss / images, correct / images
+        return loss / images, correct / images, logits, labels
 
     @property
     def eval_model(self) -> nn.Module:

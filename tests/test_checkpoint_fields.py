@@ -100,6 +100,7 @@ def specific() -> list[tuple[str, object]]:
     cases += [("resize_mode", "crop")]
     for name, edges in (("mean", (NAN, INF, -0.1, 1.1, "0.5")), ("std", (0, 9e-5, NAN, 1.1, "1"))):
         cases += [(name, [0.5, 0.5, edge]) for edge in edges] + [(name, [0.5]), (name, [0.5] * 4)]
+    cases += [("temperature", value) for value in (*JUNK, 0, 0.0499, 20.01, "1")]
     cases += [("flip", 1), ("epoch", 1.0), ("epoch", 10**30)]
     cases += [("metrics", {"val_loss": value}) for value in (NAN, "0.5", None, [1])]
     cases += [("config", value) for value in ({"lr": NAN}, {"lr": [1]}, {"image_size": 32})]
@@ -167,6 +168,8 @@ def test_what_training_writes_is_accepted(tmp_path):
     for number, good in enumerate(
         (
             small(),
+            small(temperature=0.05),
+            small(temperature=20),
             with_state(),
             with_state(**first, ema_updates=0, scheduler={"last_epoch": 0}),
             small(**edges),

@@ -21,7 +21,10 @@ with distributed.one_process_first():
     time.sleep(0.05 * distributed.rank())
     with open(sys.argv[1], "a") as file:
         file.write(f"{distributed.rank()}\\n")
-assert distributed.all_reduce_max(distributed.rank()) == 2
+rank = distributed.rank()
+assert distributed.all_reduce_max(rank) == 2
+rows = torch.full((rank, 2), rank) if rank else torch.empty(0, 1)  # a process without images
+assert distributed.gather_rows(rows).tolist() == [[1, 1], [2, 2], [2, 2]]
 distributed.cleanup()
 """
 

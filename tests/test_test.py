@@ -13,7 +13,7 @@ import test as test_script
 from data import class_folders, fashionmnist, photo_folder
 from data.class_folders import ClassFolders
 from data.dataset import ImageDataset
-from engine import checkpoint, report
+from engine import calibration, checkpoint, report
 from engine.device import eval_batch_size
 from engine.errors import UserError
 from engine.inference import load_classifier
@@ -33,7 +33,7 @@ def test_test_writes_what_it_prints(run, trained, tmp_path):
     assert list(confusion.columns) == list(confusion.index) == list(CLASSES)
     table = pd.read_csv(tmp_path / "classes.csv", index_col=0)
     assert list(table.columns) == ["precision", "recall", "f1", "support"]
-    for name in ("confusion_matrix.png", "mistakes.png"):
+    for name in ("confusion_matrix.png", "mistakes.png", "reliability.png"):
         assert Image.open(tmp_path / name).width > 500
 
 
@@ -114,8 +114,12 @@ def write_clothes(folder, layout="{class_name}/{number}.jpg", classes=("Sandal",
 @pytest.fixture
 def judge(run, trained, tmp_path, monkeypatch):
     """judge(photos) -> the table of answers that test.py writes, and what it prints."""
-    for name in ("draw_confusion", "draw_mistakes"):  # which take the most time
-        monkeypatch.setattr(report, name, lambda *_: None)
+    for module, name in (
+        (report, "draw_confusion"),  # these take the most time
+        (report, "draw_mistakes"),
+        (calibration, "draw_reliability"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
 
     def call(data_dir):
         arguments = ("--data-dir", data_dir, "--output-dir", tmp_path / "out")

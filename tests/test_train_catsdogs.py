@@ -20,6 +20,7 @@ from data import photo_folder, transforms
 from data.loaders import eval_loader
 from data.transforms import Augmentation
 from engine import checkpoint, evaluate, inference
+from engine.calibration import fit_temperature
 from engine.errors import Interrupted, UserError
 from models import create_model
 from tests.conftest import KAGGLE, interrupt_at, needs_kaggle, photo, write_photos
@@ -57,6 +58,9 @@ def test_train_test_predict(run, ready, train, monkeypatch):
         saved["mean"], saved["std"], saved["image_size"], Augmentation(flip=saved["flip"])
     )
     expected, _ = evaluate.predict_logits(model, eval_loader(val, 4), transform)
+    temperature = fit_temperature(expected, torch.tensor(val.labels))
+    assert saved["temperature"] == pytest.approx(temperature, rel=0.01)
+    assert "temperature" not in checkpoint.load(path.with_name("last.pth"))
     manifest = photo_folder.read_manifest(ready)
     files = manifest[manifest["split"] == "val"].sort_values(["sha256", "file"])["file"]
     found = []

@@ -93,6 +93,8 @@ def test_two_processes_equal_one(script, monkeypatch, root, tmp_path):
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
         for rows in zip(one["history"], two["history"], strict=True):
             assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-3), name
+    one, two = (checkpoint.load(tmp_path / name / "best.pth") for name in ("one", "two"))
+    assert one["temperature"] == pytest.approx(two["temperature"], rel=0.01)
 
 
 def test_plain_vgg16_leaves_the_plateau(train):

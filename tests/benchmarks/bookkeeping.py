@@ -58,7 +58,7 @@ class TimedTrainer(Trainer):
         self.epochs[-1]["train"] = time.perf_counter() - self.epochs[-1]["start"]
         return result
 
-    def validate(self, *arguments: object) -> tuple[float, float]:
+    def validate(self, *arguments: object) -> tuple:
         started = time.perf_counter()
         result = super().validate(*arguments)
         self.epochs[-1]["validate"] = time.perf_counter() - started
