@@ -46,8 +46,7 @@ class SmallMapConv2d(nn.Conv2d):
         """Compute the convolution of an S x S map as a fully connected layer.
 
         Each output pixel sees the whole map through an S x S window of the kernel; these windows
-        are the rows of the layer's weight. (VGG, Section 3.2, goes the other way and turns fully
-        connected layers into convolutions, to apply them to larger images.)
+        are the rows of the layer's weight. (``VGG16.fully_convolutional`` goes the other way.)
         """
         size = x.shape[2]
         kernel = F.pad(self.weight.to(x.dtype), [size - 1 - self.padding[0]] * 4)  # 2 S - 1 wide

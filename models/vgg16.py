@@ -94,6 +94,31 @@ class VGG16(nn.Module):
         x = torch.flatten(x, 1)  # N x 25088
         return self.classifier(x)  # N x num_classes
 
+    def fully_convolutional(self) -> nn.Sequential:
+        """The same network for images of image_size or more, not always square (Section 3.2).
+
+        The fully connected layers become convolutions, which answer for every image_size x
+        image_size window of the image, 32 pixels apart, at the cost of one pass. The logits are
+        the mean of these answers. Both networks hold the same weights in the same memory.
+
+        The poolings drop what is left at the right and lower edges of a size that is no multiple
+        of 32.
+        """
+        first, second, third = (self.classifier.get_submodule(f"fc{n}") for n in (1, 2, 3))
+        #                                              288 x 352 px, trained at 224:
+        return nn.Sequential(
+            *(self.get_submodule(name) for name in CONFIG_D),  # N x 512 x 9 x 11
+            as_convolution(first, self.image_size // 32),  # 7x7 windows: N x 4096 x 3 x 5
+            self.classifier.relu1,
+            self.classifier.dropout1,
+            as_convolution(second, 1),  # N x 4096 x 3 x 5
+            self.classifier.relu2,
+            self.classifier.dropout2,
+            as_convolution(third, 1),  # N x num_classes x 3 x 5, the class score map
+            nn.AdaptiveAvgPool2d(1),  # N x num_classes x 1 x 1
+            nn.Flatten(),  # N x num_classes
+        )
+
 
 def conv_block(
     number: int, in_channels: int, widths: tuple[int, ...], batch_norm: bool
@@ -115,6 +140,20 @@ def conv_block(
         in_channels = out_channels
     layers[f"pool{number}"] = nn.MaxPool2d(kernel_size=2, stride=2)
     return nn.Sequential(layers)
+
+
+def as_convolution(layer: nn.Linear, size: int) -> nn.Conv2d:
+    """A fully connected layer of a C x size x size map, as a size x size convolution.
+
+    Flattening orders a map by channel, row and column, which is how a kernel lies in memory: the
+    weights stay where they are.
+    """
+    out_channels, inputs = layer.weight.shape
+    with torch.device("meta"):  # it needs no weights of its own
+        convolution = Conv2d(inputs // size**2, out_channels, size)
+    kernels = layer.weight.unflatten(1, (-1, size, size))  # out_channels x C x size x size
+    convolution.weight, convolution.bias = nn.Parameter(kernels), layer.bias
+    return convolution
 
 
 def table_rows(model: VGG16) -> list[tuple[str, list[str]]]:

@@ -1,0 +1,44 @@
+"""Judge a trained VGG16 on larger images than it was trained on (VGG, Section 3.2).
+
+    python -m docs.dense --checkpoint checkpoints/fashionmnist_vgg16/best.pth
+
+Prints the accuracy on the validation images at the trained size, at 32 and at 64 pixels more, and
+that of the mean of the three probabilities: the paper's Table 4 judges at several scales, too.
+"""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.loaders import eval_loader
+from engine import cli
+from engine.device import eval_batch_size
+from engine.errors import UserError
+from engine.inference import load_classifier, open_split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
+    cli.add_checkpoint_options(parser)
+    parser.add_argument("--data-dir", type=Path, help="the data, where it is not as usual")
+    args = parser.parse_args()
+    path = cli.chosen_checkpoint(args.checkpoint)
+    classifier = load_classifier(path, args.device)
+    if classifier.metadata["model"] != "vgg16":
+        raise UserError(f"{path}: holds a {classifier.metadata['model']}, not a vgg16")
+    images = open_split(classifier.metadata, "val", args.data_dir)
+
+    classifier.model = classifier.model.fully_convolutional()
+    trained, probabilities = classifier.metadata["image_size"], 0
+    for size in (trained, trained + 32, trained + 64):
+        classifier.transform.image_size = size
+        batches = eval_loader(images, eval_batch_size(size, classifier.device))
+        logits, labels = classifier.logits(tqdm(batches, desc=f"{size} px", leave=False))
+        print(f"{size} px: {(logits.argmax(1) == labels).float().mean():.2%}", flush=True)
+        probabilities = probabilities + logits.softmax(1)
+    print(f"all three: {(probabilities.argmax(1) == labels).float().mean():.2%}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
