@@ -3,9 +3,10 @@
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
 
-Prints accuracy, loss, and precision, recall and F1 of each class. Writes them to a folder beside
-the checkpoint, with the answer to each image (CSV), the confusion matrix (PNG and CSV), the most
-confident mistakes and how far probabilities can be trusted (PNG).
+Prints accuracy, balanced accuracy (the mean of the classes' recalls), loss, and precision, recall
+and F1 of each class. Writes them to a folder beside the checkpoint, with the answer to each image
+(CSV), the confusion matrix (PNG and CSV), the most confident mistakes and how far probabilities can
+be trusted (PNG).
 """
 
 import argparse
@@ -62,6 +63,7 @@ def main() -> None:
         "images": len(labels),
         "arithmetic": f"float32 on {classifier.device}",
         "accuracy": float((predictions == labels).mean()),
+        "balanced_accuracy": float(table.recall[table.support > 0].mean()),
         "loss": F.cross_entropy(logits, torch.from_numpy(labels)).item(),
         "temperature": classifier.temperature,
         "ece_uncalibrated": calibration.expected_calibration_error(uncalibrated, labels),
@@ -82,6 +84,7 @@ def main() -> None:
     report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
     print(f"\n{len(labels):,} test images ({what}): accuracy {summary['accuracy']:.2%}", end="")
+    print(f", balanced {summary['balanced_accuracy']:.2%}", end="")
     print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}")
     print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
     print(f"{summary['ece']:.2%} ({summary['ece_uncalibrated']:.2%} without it)", flush=True)

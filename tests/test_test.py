@@ -39,14 +39,15 @@ def test_test_writes_what_it_prints(run, trained, tmp_path):
 
 @pytest.fixture
 def few(monkeypatch):
-    """The first 50 images of the sample, in place of any test set."""
-    images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True).first(50)
+    """50 images of the sample, none of ankle boots, in place of any test set."""
+    images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True)
+    images = images.subset(np.flatnonzero(images.labels != CLASSES.index("Ankle boot"))[:50])
     monkeypatch.setattr(test_script, "open_split", lambda *_: images)
     return images
 
 
 def test_answers_are_listed_image_by_image(run, trained, few, tmp_path):
-    run(test_script, "--checkpoint", trained, "--sample", "--output-dir", tmp_path)
+    out = run(test_script, "--checkpoint", trained, "--sample", "--output-dir", tmp_path).out
     answers = pd.read_csv(tmp_path / "predictions.csv")
     assert list(answers.columns) == ["index", "truth", "answer", *CLASSES]
     assert list(answers["index"]) == list(range(50))
@@ -55,7 +56,12 @@ def test_answers_are_listed_image_by_image(run, trained, few, tmp_path):
     assert probabilities.sum(1) == pytest.approx(np.ones(50), abs=1e-4)
     assert list(answers.answer) == [CLASSES[index] for index in probabilities.argmax(1)]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (answers.truth == answers.answer).mean() == pytest.approx(summary["accuracy"])
+    right = answers.truth == answers.answer
+    assert right.mean() == pytest.approx(summary["accuracy"])
+    # Each class counts once, whether it has 3 images or 7, and one without images does not count.
+    balanced = right.groupby(answers.truth).mean().mean()
+    assert summary["balanced_accuracy"] == pytest.approx(balanced)
+    assert f"balanced {balanced:.2%}" in out and abs(balanced - right.mean()) > 1e-3
 
 
 def test_each_kind_of_test_has_a_folder_of_its_own(run, trained, few, tmp_path):
