@@ -106,6 +106,7 @@ def main() -> None:
         type=cli.pixels,
         help="pixels a side in training (default: for GoogLeNet 3/4 of --image-size)",
     )
+    add("--class-weights", action="store_true", help="let all classes count alike, rare or common")
     args, resumed = cli.parse_training(parser, recipe, "photos/")
     if args.freeze_features and args.init == "scratch":
         raise UserError("--freeze-features needs trained weights: add --init")
@@ -126,7 +127,7 @@ def main() -> None:
     imagenet = args.init == "imagenet"
     mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
 
-    # Model and criterion: before the photos are decoded, so that a wrong option fails at once.
+    # Model: before the photos are decoded, so that a wrong option fails at once.
     seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
     name, model_args, model = build_model(args, classes, resumed)
     model = model.to(device, memory_format=kind(device).memory_format)
@@ -134,7 +135,6 @@ def main() -> None:
         freeze_features(model)
     if args.checkpoint_activations:
         checkpoint_activations(model)
-    criterion = AuxiliaryLoss(nn.CrossEntropyLoss(label_smoothing=args.label_smoothing))
 
     # Where the run goes, and what testing and predicting will need to know of it.
     stored_size = max(args.image_size, args.train_size * 4 // 3)  # so that crops need no enlarging
@@ -170,7 +170,9 @@ def main() -> None:
     )
     transform = BatchTransform(mean, std, args.image_size, augmentation)
 
-    # Optimizer and schedule.
+    # Criterion, optimizer and schedule.
+    weight = train_set.class_weights().to(device) if args.class_weights else None
+    criterion = AuxiliaryLoss(nn.CrossEntropyLoss(weight, label_smoothing=args.label_smoothing))
     optimizer = build_optimizer(model, args.optimizer, args.lr, args.weight_decay)
     steps = len(train) // args.accumulate_steps  # of the optimizer, in an epoch
     total, warmup = args.epochs * steps, round(args.warmup_epochs * steps)

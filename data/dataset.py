@@ -75,6 +75,15 @@ class ImageDataset(Dataset):
         files = self.files and self.files[:count]
         return ImageDataset(self.images[:count], self.labels[:count], self.classes, files)
 
+    def class_weights(self) -> torch.Tensor:
+        """The weight of each class with which all count alike: the inverse of its frequency.
+
+        It is 1 on average over the images, and 0 for a class without images.
+        """
+        counts = torch.bincount(torch.tensor(self.labels.tolist()), minlength=len(self.classes))
+        weights = len(self) / (counts.count_nonzero() * counts)
+        return weights.where(counts > 0, 0.0)
+
     def labelled_as(self, classes: Sequence[str], source: Path) -> "ImageDataset":
         """The same images, with labels that are indices into a checkpoint's classes.
 

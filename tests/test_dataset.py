@@ -26,6 +26,16 @@ def test_an_index_gives_an_image_and_a_list_a_batch():
     assert dataset.subset(np.array([4, 1])).labels.tolist() == [14, 11]
 
 
+def test_class_weights_by_hand():
+    """Six images of a, two of b, none of c, four of d: each class present weighs four in all."""
+    labels = np.repeat(np.arange(4), (6, 2, 0, 4))
+    for given in (labels, torch.from_numpy(labels)):
+        images = ImageDataset(np.zeros((12, 1, 1, 1), np.uint8), given, "abcd")
+        weights = images.class_weights()
+        assert weights.tolist() == pytest.approx([4 / 6, 4 / 2, 0, 4 / 4])
+        assert weights.dtype == torch.float32 and weights[labels].mean() == pytest.approx(1)
+
+
 def test_split_is_stratified_and_fixed():
     labels = np.repeat(np.arange(3), (24, 120, 60))
     train, val = stratified_split(labels, 1 / 12, seed=1)

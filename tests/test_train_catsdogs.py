@@ -131,6 +131,30 @@ def test_options_that_would_do_nothing_are_refused(train, arguments, words):
         train(*arguments)
 
 
+def test_rare_classes_weigh_more(run, error_of, split, monkeypatch, tmp_path):
+    """16 cats and 4 dogs to train on, with and without; resumed as begun."""
+    photos = write_photos(tmp_path / "photos")
+    for file in sorted((photos / "Dog").iterdir())[6:]:
+        file.unlink()
+    folder = split(photos)
+    run(compute_mean_std, folder)
+    losses = []
+    build = train_catsdogs.AuxiliaryLoss
+    monkeypatch.setattr(
+        train_catsdogs, "AuxiliaryLoss", lambda loss: losses.append(loss) or build(loss)
+    )
+    arguments = ("--data-dir", folder, *SMALL, "--output-dir")
+    run(train_catsdogs, *arguments, tmp_path / "run", "--class-weights")
+    run(train_catsdogs, "--resume", tmp_path / "run" / "last.pth")
+    run(train_catsdogs, *arguments, tmp_path / "even")
+    for loss in losses[:2]:
+        assert loss.weight.tolist() == pytest.approx([20 / 2 / 16, 20 / 2 / 4])
+    assert losses[2].weight is None
+    again = ("--resume", tmp_path / "even" / "last.pth", "--class-weights")
+    assert "--class-weights True does not fit" in error_of(train_catsdogs, *again)
+    assert "unrecognized" in error_of(train_fashionmnist, "--class-weights")  # has even classes
+
+
 def test_mirror_images_may_be_other_classes(run, split, tmp_path):
     """Red on the left or on the right: what ``--no-flip`` is for."""
     for number in range(40):
