@@ -180,7 +180,13 @@ def main() -> None:
 
     # Training.
     settings = TrainSettings(
-        args.epochs, args.accumulate_steps, args.ema_decay, amp, args.compile, args.seed
+        epochs=args.epochs,
+        accumulate_steps=args.accumulate_steps,
+        clip_grad_norm=args.clip_grad_norm,
+        ema_decay=args.ema_decay,
+        amp=amp,
+        compile=args.compile,
+        seed=args.seed,
     )
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:

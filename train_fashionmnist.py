@@ -150,7 +150,13 @@ def main() -> None:
     folder = args.output_dir or Path("checkpoints") / f"fashionmnist_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
     settings = TrainSettings(
-        args.epochs, args.accumulate_steps, args.ema_decay, amp, args.compile, args.seed
+        epochs=args.epochs,
+        accumulate_steps=args.accumulate_steps,
+        clip_grad_norm=args.clip_grad_norm,
+        ema_decay=args.ema_decay,
+        amp=amp,
+        compile=args.compile,
+        seed=args.seed,
     )
     trainer = Trainer(model, criterion, transform, optimizer, scheduler, settings)
     if resumed:

@@ -117,6 +117,8 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--epochs", type=positive(int), help="passes over the training set")
     add("-b", "--batch-size", type=positive(int), help="images a batch, over all processes")
     add("--accumulate-steps", type=positive(int), help="batches a step of the optimizer")
+    clip = "scale larger gradients down to this norm; 0: none"
+    add("--clip-grad-norm", type=not_negative(float), default=0.0, metavar="X", help=clip)
     add("--optimizer", choices=OPTIMIZERS, help="adam decays weights decoupled (AdamW)")
     add("--lr", type=positive(float), help="highest learning rate")
     add("--weight-decay", type=not_negative(float), help="of weight matrices and kernels")

@@ -41,6 +41,14 @@ def seed_generator(generator: torch.Generator, seed: int) -> torch.Generator:
     return generator
 
 
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed what draws on a device without a generator of its own, such as dropout."""
+    if device.type == "cpu":
+        seed_generator(torch.default_generator, seed)
+    else:
+        torch.manual_seed(seed)  # on all devices
+
+
 def order_generator(seed: int, epoch: int) -> torch.Generator:
     """What the order of the images in this epoch is drawn from."""
     return seed_generator(torch.Generator(), derive_seed(seed, "order", epoch))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from engine.ema import ModelEMA
 from engine.errors import Interrupted, UserError, as_user_error
 from engine.evaluate import predict_logits
 from engine.run_folder import RunFolder
-from engine.seeding import derive_seed, seed_generator
+from engine.seeding import derive_seed, seed_device, seed_generator
 from engine.signals import StopSignal
 from engine.totals import Totals, check_finite
 
@@ -37,6 +38,7 @@ class TrainSettings:
     Attributes:
         epochs: passes over the training set, in all.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        clip_grad_norm: all gradients are scaled down to this norm if theirs is larger; 0: never.
         ema_decay: of the moving average of the weights, which is then what is validated and kept
             as best; 0 for none.
         amp: the type of autocast in augmentation and forward pass, bfloat16 or float16;
@@ -47,6 +49,7 @@ class TrainSettings:
 
     epochs: int
     accumulate_steps: int
+    clip_grad_norm: float
     ema_decay: float
     amp: torch.dtype | None
     compile: bool
@@ -174,6 +177,9 @@ class Trainer:
                         loss, logits = self.criterion(outputs, labels)
                     self.scaler.scale(loss / accumulate_steps).backward()
                 if is_update:
+                    if self.settings.clip_grad_norm:
+                        self.scaler.unscale_(self.optimizer)  # or the scale would count
+                        clip_grad_norm_(self.model.parameters(), self.settings.clip_grad_norm)
                     self.scaler.step(self.optimizer)
                     self.scaler.update()
                     self.optimizer.zero_grad()
@@ -214,15 +220,9 @@ class Trainer:
 
     def seed_draws(self, step: int) -> None:
         """Make dropout and augmentation of this step a function of seed, step and rank alone."""
-        dropout, augmentation = (
-            derive_seed(self.settings.seed, purpose, step, rank())
-            for purpose in ("dropout", "augmentation")
-        )
-        if self.device.type == "cpu":
-            seed_generator(torch.default_generator, dropout)
-        else:
-            torch.manual_seed(dropout)  # on all devices
-        seed_generator(self.generator, augmentation)
+        seed, place = self.settings.seed, (step, rank())
+        seed_device(self.device, derive_seed(seed, "dropout", *place))
+        seed_generator(self.generator, derive_seed(seed, "augmentation", *place))
 
     def read_totals(self) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of images so far in this epoch, over all processes.
@@ -285,9 +285,8 @@ class Trainer:
                 self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.step = state["epoch"], state["step"]
             self.totals.start_from(state["totals"])
-            self.seconds, self.history, self.best = (
-                state[name] for name in ("seconds", "history", "best")
-            )
+            self.seconds, self.history = state["seconds"], state["history"]
+            self.best = state["best"]
 
 
 def set_train_mode(network: nn.Module) -> None:

@@ -110,9 +110,7 @@ def test_steps_wait_for_nothing(train, monkeypatch, place):
     monkeypatch.setattr(Trainer, "seed_draws", watch)
     monkeypatch.setattr(Trainer, "read_totals", look)
     try:
-        train(
-            "--sample", "--limit", "960", "--image-size", "32", "-b", "32", "--epochs", "1", place
-        )
+        train(*SMALL, "--limit", "960", "--epochs", "1", "--clip-grad-norm", "1", place)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert watched == list(range(30))

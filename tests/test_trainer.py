@@ -2,23 +2,31 @@
 
 from functools import partial, partialmethod
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
+from data.dataset import ImageDataset
+from data.loaders import train_loader
+from data.transforms import BatchTransform
 from engine import checkpoint, cli, trainer
 from engine.errors import Interrupted, UserError
+from engine.optim import build_optimizer, build_scheduler
 from engine.run_folder import RunFolder
+from engine.seeding import order_generator
+from engine.signals import StopSignal
 from engine.totals import Totals
 from models.googlenet import AuxiliaryLoss
 from tests.conftest import SMALL, interrupt_at, same
 
+SGD = ("--optimizer", "sgd", "--scheduler", "cosine", "--lr", "0.01", "--clip-grad-norm", "0.1")
+
 
 @pytest.mark.parametrize("step", [2, 4, 7])
-@pytest.mark.parametrize(
-    "arguments", [(), ("--optimizer", "sgd", "--scheduler", "cosine", "--lr", "0.01")]
-)
+@pytest.mark.parametrize("arguments", [(), SGD])
 def test_resume_is_bit_for_bit(train, interrupted, step, arguments):
     """Stopped within the first epoch, after its last batch, and within the second."""
     whole, stopped = interrupted(*arguments, step=step)
@@ -30,6 +38,10 @@ def test_resume_is_bit_for_bit(train, interrupted, step, arguments):
         for folder in (whole, stopped)
     ]
     pd.testing.assert_frame_equal(*logs)
+    if arguments is SGD:  # a momentum of 0.9 holds ten clipped gradients at most; unclipped, 51
+        states = checkpoint.load(whole / "last.pth")["optimizer"]["state"].values()
+        norms = torch.stack([state["momentum_buffer"].norm() for state in states])
+        assert norms.norm() < 10 * 0.1
 
 
 def test_resume_would_notice_a_missing_piece(train, interrupted):
@@ -157,6 +169,34 @@ def test_accumulated_batches_equal_a_large_one(train):
     two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("accumulate_steps", "amp"), [(1, None), (2, None), (2, torch.float16)])
+def test_clipped_gradients(accumulate_steps, amp, tmp_path):
+    """A step of SGD has the norm asked for and the direction of the sum of all gradients."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (8, 1, 2, 2), np.uint8), random.integers(0, 2, 8)
+    dataset = ImageDataset(images, labels, "ab")
+    moved = {}
+    for norm in (0.0, 0.01, 1e9):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        start = parameters_to_vector(model.parameters())
+        optimizer = build_optimizer(model, "sgd", 1.0, 0.0)
+        scheduler = build_scheduler(optimizer, "constant", 1.0, 1, 0)
+        settings = trainer.TrainSettings(1, accumulate_steps, norm, 0, amp, False, 0)
+        criterion, transform = AuxiliaryLoss(nn.CrossEntropyLoss()), BatchTransform([0], [1], 2)
+        training = trainer.Trainer(model, criterion, transform, optimizer, scheduler, settings)
+        draws = partial(order_generator, 0)
+        loader = train_loader(dataset, 8 // accumulate_steps, accumulate_steps, draws)
+        with StopSignal(tmp_path / "last.pth") as stop:
+            training.train_epoch(loader, None, stop)  # one step
+        moved[norm] = parameters_to_vector(model.parameters()) - start
+    assert moved[0.0].norm() > 0.1
+    assert torch.equal(moved[1e9], moved[0.0])  # far below the bound
+    torch.testing.assert_close(
+        moved[0.01], 0.01 * moved[0.0] / moved[0.0].norm(), rtol=1e-3, atol=0
+    )
 
 
 def test_totals_are_means_over_images():
