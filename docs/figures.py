@@ -1,40 +1,29 @@
-"""Draw the networks of the papers and the recorded measurements.
+"""Draw the recorded measurements.
 
     python -m docs.figures
 
-Writes networks.png, costs.png, receptive_fields.png, runs.png, levers.png and ablations.png to
-docs/figures/. What a trained network sees: docs/interpret.py.
+Writes to docs/figures/, each for light and for dark pages: runs.svg, levers.svg, ablations.svg, the
+curves and the confusions of the tested networks. The networks themselves: docs/drawings.py. What a
+trained network sees: docs/interpret.py.
 """
 
 import argparse
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
-
-from docs.networks import on_meta, rows_of, window
+from docs.style import FIGURES, LARGE, PX, SMALL, WIDTH, canvas, colour, save, write
 from engine import cli
 from engine.report import pyplot
-from models.googlenet import GoogLeNet
-from models.summary import Row
-from models.vgg16 import VGG16
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
-FIGURES = Path(__file__).parent / "figures"
-COLOURS = {
-    "conv3": "#4c78a8",
-    "convolution": "#4c78a8",
-    "maxpool": "#e45756",
-    "max": "#e45756",
-    "avg": "#e45756",
-    "inception": "#54a24b",
-    "FC": "#f2b134",
-    "linear": "#f2b134",
-}
 
 
 def main() -> None:
@@ -44,230 +33,239 @@ def main() -> None:
     )
     folder = parser.parse_args().output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"VGG16": table(VGG16), "GoogLeNet": table(GoogLeNet)}
-    draw_networks(tables, folder / "networks.png")
-    draw_costs(tables, folder / "costs.png")
-    draw_receptive_fields(folder / "receptive_fields.png")
-    draw_runs(folder / "runs.png")
-    draw_levers(folder / "levers.png")
-    draw_ablations(folder / "ablations.png")
+    for drawing in (runs, levers, ablations, fashionmnist_confusion):
+        save(drawing, folder)
+    for run in table("runs.csv").fillna("").itertuples():
+        if run.test.endswith("_test.json"):
+            name = run.test.removesuffix("_test.json") + "_curves"
+            save(curves, folder, f"{run.dataset}: {run.name}", run.log, name=name)
 
 
-def table(model_class: type[nn.Module]) -> list[Row]:
-    """The rows of the paper's table at 224 px, RGB, 1000 classes, without auxiliary heads."""
-    return [row for row in rows_of(model_class) if not row.name.startswith("auxiliary")]
-
-
-def draw_networks(tables: dict[str, list[Row]], path: Path) -> None:
-    """Each row of the tables as a box: its height is the map's, its width the channels'."""
-    plt = pyplot()
-    figure, grid = plt.subplots(2, 1, figsize=(12, 8.4), layout="constrained")
-    for axes, (name, rows) in zip(grid, tables.items(), strict=True):
-        left = 0.0
-        for row in rows:
-            if row.name == "dropout":
-                continue
-            channels, *size = (*row.shape, 1, 1)
-            side, width = size[0], channels / 32 + 2
-            kind = row.name.split("-")[0].split(" ")[0]
-            box = (left, -side / 2)
-            axes.add_patch(plt.Rectangle(box, width, side, facecolor=COLOURS[kind], ec="black"))
-            shape = f"{channels} × {side}²" if side > 1 else f"{channels:,}"
-            axes.text(
-                left + width / 2,
-                -120,
-                f"{row.name}  {shape}",
-                rotation=60,
-                ha="right",
-                va="top",
-                rotation_mode="anchor",
-                fontsize=8,
-            )
-            left += max(width, 14) + 6
-        axes.set_xlim(-30, left)
-        axes.set_ylim(-270, 118)
-        axes.set_aspect("equal")
-        axes.set_axis_off()
-        parameters, macs = sum(r.parameters for r in rows), sum(r.macs for r in rows)
-        axes.set_title(f"{name}: {parameters / 1e6:.1f} M parameters, {macs / 1e9:.2f} G MACs")
-    save(figure, path)
-
-
-def draw_costs(tables: dict[str, list[Row]], path: Path) -> None:
-    """Parameters and MACs of every layer that has weights, the networks side by side."""
-    plt = pyplot()
-    figure, grid = plt.subplots(2, 2, figsize=(12, 6.6), layout="constrained", sharey="row")
-    for column, (name, rows) in enumerate(tables.items()):
-        rows = [row for row in rows if row.macs]
-        names = [row.name.replace("convolution", "conv") for row in rows]
-        for axes, kind, title, unit in (
-            (grid[0, column], "parameters", "parameters, millions", 1e6),
-            (grid[1, column], "macs", "multiply-accumulates, billions", 1e9),
-        ):
-            values = [getattr(row, kind) / unit for row in rows]
-            bars = axes.bar(range(len(rows)), values, color=COLOURS["conv3"])
-            axes.bar_label(
-                bars,
-                [f"{value:.{3 if value > 10 else 2}g}" for value in values],
-                fontsize=7,
-                padding=2,
-            )
-            axes.set_title(f"{name}: {title} ({sum(values):.3g})")
-            axes.margins(y=0.1)  # room for the labels below the title
-            ticks = names if kind == "macs" else [""] * len(names)
-            axes.set_xticks(range(len(rows)), ticks, rotation=60, ha="right", fontsize=8)
-            axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
-
-
-def receptive_field(layers: list[tuple[str, int, int]]) -> list[tuple[str, int]]:
-    """The pixels a side that one cell sees after each layer, given as (name, kernel, stride)."""
-    field, jump, grown = 1, 1, []
-    for name, kernel, stride in layers:
-        field += (kernel - 1) * jump  # neighbouring cells are ``jump`` pixels apart
-        jump *= stride
-        grown.append((name, field))
-    return grown
-
-
-def layers_of(model: nn.Module) -> list[tuple[str, int, int]]:
-    """(name, kernel, stride) of the layers on the path with the largest kernels, in order."""
-    layers = []
-    for name, module in model.named_modules():
-        on_path = not any(other in name for other in ("1x1", "3x3", "branch_pool", "aux"))
-        if on_path and isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            kernel, _, stride = window(module)
-            layers.append((name, kernel, stride))
-    return layers
-
-
-def draw_receptive_fields(path: Path) -> None:
-    """How the part of the image that one cell sees grows from layer to layer."""
-    plt = pyplot()
-    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
-    for name, model_class in (("VGG16", VGG16), ("GoogLeNet, along the 5x5 branches", GoogLeNet)):
-        fields = receptive_field(layers_of(on_meta(model_class)))
-        values = [field for _, field in fields]
-        axes.plot(range(1, len(values) + 1), values, marker="o", markersize=4, label=name)
-        axes.annotate(
-            f"{values[-1]} px", (len(values), values[-1]), xytext=(5, 0), textcoords="offset points"
-        )
-    axes.axhline(224, color="grey", linestyle="--", linewidth=1)
-    axes.text(0.5, 228, "the whole image, 224 px", color="dimgrey")
-    axes.set_xlim(0, 27.5)
-    axes.set_xlabel("convolutions and poolings from the image on")
-    axes.set_ylabel("receptive field, pixels a side")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save(figure, path)
-
-
-def draw_runs(path: Path) -> None:
-    """Validation accuracy over the minutes of training, of every run in results/runs.csv."""
+def table(name: str) -> "pd.DataFrame":
     import pandas as pd
-    from matplotlib.ticker import PercentFormatter
 
-    plt = pyplot()
-    runs = pd.read_csv(RESULTS / "runs.csv")
-    datasets = list(dict.fromkeys(runs.dataset))
-    figure, grid = plt.subplots(
-        1, len(datasets), figsize=(12, 4.2), layout="constrained", squeeze=False
+    return pd.read_csv(RESULTS / name)
+
+
+def network_of(text: str) -> str:
+    return "VGG16" if "vgg16" in text else "GoogLeNet"
+
+
+def runs() -> "Figure":
+    """Validation error over the minutes of training, of every run in results/runs.csv."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter, ScalarFormatter
+
+    recorded = table("runs.csv")
+    datasets = list(dict.fromkeys(recorded.dataset))
+    figure, grid = pyplot().subplots(
+        1, len(datasets), figsize=(WIDTH * PX, 450 * PX), squeeze=False
     )
+    figure.subplots_adjust(left=0.07, right=0.985, top=0.93, bottom=0.4, wspace=0.16)
     for axes, dataset in zip(grid[0], datasets, strict=True):
-        for run in runs[runs.dataset == dataset].itertuples():
-            log = pd.read_csv(RESULTS / run.log)
+        lines = {"VGG16": iter(DASHES), "GoogLeNet": iter(DASHES)}
+        for run in recorded[recorded.dataset == dataset].itertuples():
+            log, network = table(run.log), network_of(run.log)
             axes.plot(
                 log.seconds.cumsum() / 60,
-                log.val_accuracy,
-                marker="o",
-                markersize=3,
-                label=f"{run.name}: {log.val_accuracy.max():.2%}",
+                1 - log.val_accuracy,
+                color=colour(network),
+                linestyle=next(lines[network]),
+                label=f"{run.name}: {1 - log.val_accuracy.max():.1%}",
             )
-        axes.set_title(dataset)
-        axes.set_xlabel("minutes of training")
-        axes.set_ylabel("validation accuracy")
+        axes.set(title=dataset, xscale="log", yscale="log", xlabel="minutes of training")
+        axes.xaxis.set_major_locator(FixedLocator((1, 2, 5, 10, 20, 50)))
+        axes.yaxis.set_major_locator(FixedLocator((0.05, 0.07, 0.1, 0.15, 0.2, 0.3)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
-    save(figure, path)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+            axis.set_tick_params(which="minor", size=0)
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.03, -0.16), handlelength=2.6)
+    grid[0, 0].set_ylabel("validation error")
+    return figure
 
 
-def draw_levers(path: Path) -> None:
-    """Memory and speed of VGG16's training with each option of results/benchmark_memory.csv."""
-    import pandas as pd
+DASHES = ("-", (0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
-    plt = pyplot()
-    measured = pd.read_csv(RESULTS / "benchmark_memory.csv")
+
+def levers() -> "Figure":
+    """What each option does to memory and speed of VGG16's training: times the first row's."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    measured = table("benchmark_memory.csv")
     groups = list(measured.groupby("pixels", sort=False))
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         len(groups),
         2,
-        figsize=(12, 0.36 * len(measured) + 2),
-        layout="constrained",
-        height_ratios=[len(rows) for _, rows in groups],
-        squeeze=False,
-    )
-    for (memory, speed), (pixels, rows) in zip(grid, groups, strict=True):
-        for axes, column, unit in (
-            (memory, "memory, MB", "peak memory, MB"),
-            (speed, "images/s median", "images a second"),
-        ):
-            colours = [COLOURS["FC"], *[COLOURS["conv3"]] * (len(rows) - 1)]
-            names = [textwrap.fill(options, 34) for options in rows.options]
-            bars = axes.barh(names, rows[column], color=colours)
-            axes.bar_label(
-                bars,
-                [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in rows[column]],
-                padding=3,
-                fontsize=9,
-            )
-            axes.invert_yaxis()
-            axes.margins(x=0.14)  # room for the labels
-            axes.set_xticks([])
-            axes.set_title(f"VGG16, {pixels} px: {unit}")
-            axes.spines[["top", "right", "bottom"]].set_visible(False)
-        speed.set_yticks([])
-    save(figure, path)
-
-
-def draw_ablations(path: Path) -> None:
-    """Validation accuracy of both seeds of each choice in results/benchmark_ablations.csv."""
-    import pandas as pd
-    from matplotlib.ticker import PercentFormatter
-
-    plt = pyplot()
-    measured = pd.read_csv(RESULTS / "benchmark_ablations.csv").fillna("")
-    groups = list(measured.groupby("runs", sort=False))
-    figure, grid = plt.subplots(
-        len(groups),
-        1,
-        figsize=(12, 0.3 * len(measured) + 1.2 * len(groups)),
+        figsize=(WIDTH * PX, (27 * len(measured) + 110 * len(groups)) * PX),
         layout="constrained",
         height_ratios=[len(rows) + 1 for _, rows in groups],
+        sharex="col",
+        squeeze=False,
+    )
+    columns = (("memory", "memory, MB", "MB"), ("speed", "images/s median", "images/s"))
+    for pair, (pixels, rows) in zip(grid, groups, strict=True):
+        base = rows.iloc[0].options
+        rows = rows.sort_values("memory ratio")
+        names = rows.options.where(rows.options == base, rows.options.str.replace(f"{base} ", ""))
+        for axes, (kind, column, unit) in zip(pair, columns, strict=True):
+            ratios = rows[f"{kind} ratio"]
+            axes.hlines(range(len(rows)), 1, ratios, color=colour("muted"), linewidth=1.4)
+            axes.scatter(ratios, range(len(rows)), color=colour("ink"), s=26, zorder=3)
+            axes.axvline(1, color=colour("muted"), linewidth=1, linestyle="--")
+            for line, (ratio, value) in enumerate(zip(ratios, rows[column], strict=True)):
+                number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+                axes.annotate(
+                    f"{number} {unit}" if ratio == 1 else number,
+                    (ratio, line),
+                    xytext=(7 if ratio >= 1 else -7, 0),
+                    textcoords="offset points",
+                    ha="left" if ratio >= 1 else "right",
+                    va="center",
+                    fontsize=SMALL,
+                )
+            axes.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
+            axes.set_yticks([])
+            axes.grid(visible=False, axis="y")
+            axes.spines["left"].set_visible(False)
+            ticks = (0.25, 0.5, 1, 2) if kind == "memory" else (0.5, 1, 2, 4, 8)
+            axes.xaxis.set_major_locator(FixedLocator(ticks))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))
+            axes.xaxis.set_minor_locator(FixedLocator(()))
+            axes.set_title(f"VGG16 at {pixels} px: {kind}")
+        for line, name in enumerate(names):
+            label_lines(pair[0], line, name)
+    grid[0, 0].set_xlim(0.13, 2.6)
+    grid[0, 1].set_xlim(0.25, 20)
+    return figure
+
+
+def label_lines(axes: "Axes", at: float, options: str) -> None:
+    """Options beside an axis, on several lines if need be, an option and its value on one."""
+    together = re.sub(r"(-\S+) (?=[^-])", "\\1\N{NO-BREAK SPACE}", options)
+    lines = textwrap.wrap(together, 52, break_on_hyphens=False)
+    for number, text in enumerate(lines):
+        axes.annotate(
+            text,
+            (0, at),
+            (-6, 9 * ((len(lines) - 1) / 2 - number)),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            color=colour("muted"),
+            ha="right",
+            va="center",
+            fontsize=SMALL,
+        )
+
+
+def ablations() -> "Figure":
+    """What each change of the recipe does to validation accuracy, the best first; two seeds."""
+    measured = table("benchmark_ablations.csv").fillna("")
+    groups = list(measured.groupby("runs", sort=False))
+    figure, grid = pyplot().subplots(
+        len(groups),
+        1,
+        figsize=(WIDTH * PX, (25 * len(measured) + 62 * len(groups)) * PX),
+        layout="constrained",
+        height_ratios=[len(rows) + 0.5 for _, rows in groups],
         sharex=True,
         squeeze=False,
     )
+    seeds = ["seed 0", "seed 1"]
     for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
-        labels = [f"{row.what} {row.instead}".strip() for row in rows.itertuples()]
-        for seed in ("seed 0", "seed 1"):
-            axes.scatter(rows[seed], labels, color=COLOURS["conv3"], s=18, zorder=2)
-        axes.hlines(
-            labels, rows[["seed 0", "seed 1"]].min(axis=1), rows[["seed 0", "seed 1"]].max(axis=1)
-        )
-        axes.axvline(rows["mean"].iloc[0], color="grey", linestyle="--", linewidth=1)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        recipe, rows = rows.iloc[0], rows.iloc[1:].sort_values("mean", ascending=False)
+        points = 100 * (rows[seeds] - recipe["mean"])
+        spread = 100 * (recipe[seeds] - recipe["mean"]).abs().max()
+        labels = [f"{row.what}: {row.instead}" for row in rows.itertuples()]
+        axes.axvspan(-spread, spread, color=colour("muted", 0.22), linewidth=0)
+        axes.axvline(0, color=colour("muted"), linewidth=1)
+        lines = range(len(rows))
+        axes.hlines(lines, points.min(axis=1), points.max(axis=1), color=colour("ink"))
+        for seed in seeds:
+            axes.scatter(points[seed], lines, color=colour("ink"), s=22, zorder=3)
+        axes.set_yticks(lines, labels)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_title(f"{name}: the recipe has {recipe['mean']:.1%}")
+        for line, mean in enumerate(points.mean(axis=1)):
+            right = points.iloc[line].max()
+            number = f"{mean:+.1f}".replace("-", "−")
+            axes.text(right + 0.15, line, number, va="center", fontsize=SMALL)
+    axes.margins(x=0.09)
+    axes.set_xlabel("percentage points of validation accuracy; grey: the recipe's own two seeds")
+    return figure
+
+
+def curves(title: str, log: str) -> "Figure":
+    """Loss, accuracy and learning rate over the epochs of a run."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    frame = table(log)
+    figure, grid = pyplot().subplots(
+        1, 3, figsize=(WIDTH * PX, 290 * PX), layout="constrained", width_ratios=(1, 1, 0.8)
+    )
+    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
+    for axes, name, note in (
+        (grid[0], "loss", "as minimised"),
+        (grid[1], "accuracy", "augmented images"),
+    ):
+        style = {"color": colour("muted"), "linestyle": (0, (4, 2))}
+        axes.plot(frame.epoch, frame[f"train_{name}"], label=f"training ({note})", **style)
+        axes.plot(frame.epoch, frame[f"val_{name}"], color=colour("ink"), label="validation")
         axes.set_title(name)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.grid(alpha=0.3)
-    axes.set_xlabel("validation accuracy; dashed: the recipe")
-    save(figure, path)
+        axes.legend()
+    best = frame.loc[frame.val_accuracy.idxmax()]
+    grid[1].plot(best.epoch, best.val_accuracy, "o", color=colour("ink"))
+    grid[1].annotate(
+        f"{best.val_accuracy:.2%}",
+        (best.epoch, best.val_accuracy),
+        xytext=(0, -14),
+        textcoords="offset points",
+        ha="right",
+    )
+    grid[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    grid[2].plot(frame.epoch, 1000 * frame.lr, color=colour("ink"))
+    grid[2].set_title("learning rate, × 10⁻³")
+    for axes in grid:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
 
 
-def save(figure: "Figure", path: Path) -> None:
-    """Write the figure and say so."""
-    figure.savefig(path, dpi=100)
-    pyplot().close(figure)
-    print(path)
+def fashionmnist_confusion() -> "Figure":
+    """Which clothes are taken for which: the mistakes on the 10,000 test images, both networks."""
+    cell, below = 33, 60
+    figure, axes = canvas(below + 10 * cell + 96)
+    for left, name in ((118, "googlenet"), (480, "vgg16")):
+        frame = table(f"fashionmnist_{name}_confusion.csv").set_index("true")
+        counts: np.ndarray = frame.to_numpy()
+        mistakes = counts.sum() - counts.trace()
+        network = network_of(name)
+        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
+        text = f"{mistakes} mistakes in {counts.sum():,}"
+        write(axes, (left, 41), text, "muted", align="left")
+        most = max(
+            counts[row][column] for row in range(10) for column in range(10) if row != column
+        )
+        for row, true in enumerate(frame.index):
+            y = below + cell * row
+            if left < 200:
+                write(axes, (left - 10, y + cell / 2), true, "muted", SMALL, "right")
+            style = {"rotation": 45, "ha": "right", "va": "top", "rotation_mode": "anchor"}
+            place = (left + cell * (row + 0.7), below + 10 * cell + 8)
+            axes.text(*place, true, color=colour("muted"), fontsize=SMALL, **style)
+            for column, count in enumerate(counts[row]):
+                x = left + cell * column
+                share = 0.04 + 0.36 * (count / most) ** 0.7 * (row != column)
+                style = {"facecolor": colour(network, share), "edgecolor": colour("muted", 0.25)}
+                axes.add_patch(pyplot().Rectangle((x, y), cell, cell, linewidth=0.7, **style))
+                if count:
+                    kind = "muted" if row == column else "ink"
+                    write(axes, (x + cell / 2, y + cell / 2), str(count), kind, SMALL)
+        write(axes, (left + 5 * cell, below + 10 * cell + 80), "taken for", size=SMALL, bold=True)
+    write(axes, (108, below - 12), "true class", size=SMALL, align="right", bold=True)
+    return figure
 
 
 if __name__ == "__main__":

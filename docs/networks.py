@@ -59,6 +59,11 @@ def shape(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes))
 
 
+def times(sizes: tuple[int, ...]) -> str:
+    """As ``shape``, for pictures."""
+    return " × ".join(f"{size:,}" if len(sizes) == 1 else f"{size}" for size in sizes)
+
+
 def output_shapes(module: nn.Module, *size: int) -> dict[str, str]:
     """What each part of a module puts out for one input of that size."""
     seen = {}
@@ -68,3 +73,40 @@ def output_shapes(module: nn.Module, *size: int) -> dict[str, str]:
         )
     module.eval()(torch.empty(1, *size, device="meta"))
     return seen
+
+
+@cache
+def outputs(model_class: type[nn.Module], training: bool = False) -> dict[str, tuple[int, ...]]:
+    """The shape of what each module puts out for one image at 224 px, in order; heads in training.
+
+    In-place ReLUs and dropout are left out: they make nothing of their own.
+    """
+    model, seen = on_meta(model_class), {}
+    for name, module in model.named_modules():
+        if name and not isinstance(module, nn.ReLU | nn.Dropout):
+            module.register_forward_hook(
+                lambda _module, _inputs, output, name=name: seen.update({name: output.shape[1:]})
+            )
+    model.train(training)(torch.empty(1, 3, 224, 224, device="meta"))
+    return {name: tuple(size) for name, size in seen.items()}
+
+
+def layers_of(model: nn.Module, branch: str = "5x5") -> list[tuple[str, int, int]]:
+    """(name, kernel, stride) of convolutions and poolings, through one branch of each module."""
+    layers = []
+    for name, module in model.named_modules():
+        elsewhere = "aux" in name or ("branch_" in name and f"branch_{branch}" not in name)
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d) and not elsewhere:
+            kernel, _, stride = window(module)
+            layers.append((name, kernel, stride))
+    return layers
+
+
+def receptive_field(layers: list[tuple[str, int, int]]) -> list[tuple[str, int]]:
+    """The pixels a side that one cell sees after each layer, given as (name, kernel, stride)."""
+    field, jump, grown = 1, 1, []
+    for name, kernel, stride in layers:
+        field += (kernel - 1) * jump  # neighbouring cells are ``jump`` pixels apart
+        jump *= stride
+        grown.append((name, field))
+    return grown

@@ -1,0 +1,148 @@
+"""Drawings of what is counted in the networks: parameters, work, memory.
+
+``python -m docs.drawings`` writes them.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from docs.networks import (
+    FILES,
+    convolutions,
+    on_meta,
+    outputs,
+    parameters,
+    percent,
+    rows_of,
+    window,
+)
+from docs.style import LARGE, SMALL, bar, canvas, write
+from models.googlenet import GoogLeNet, Inception
+from models.vgg16 import VGG16
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW = 18  # px from one layer to the next
+NETWORKS = {"VGG16": VGG16, "GoogLeNet": GoogLeNet}
+
+
+def short(number: float, unit: str = "") -> str:
+    """A number of 1,000 or more in three digits: 1.79K, 103 MB."""
+    prefix, size = next(pair for pair in (("G", 1e9), ("M", 1e6), ("K", 1e3)) if number >= pair[1])
+    digits = 2 if number < 10 * size else 1 if number < 100 * size else 0
+    return f"{number / size:.{digits}f}{' ' if unit else ''}{prefix}{unit}"
+
+
+def layer_name(name: str, module: nn.Module) -> str:
+    """As a reader knows it: block1.conv1_1 -> conv1_1, inception3a -> 3a, conv1 -> conv 7×7."""
+    last = name.removesuffix(".conv").split(".")[-1].removeprefix("inception")
+    if kind_of(module) == "convolution" and "_" not in last:
+        kernel = window(convolutions(module)[-1])[0]
+        return f"conv {kernel}×{kernel}"
+    return "LRN" if kind_of(module) == "normalisation" else last.replace("_pool", " pool")
+
+
+def kind_of(module: nn.Module) -> str:
+    kinds = {nn.Linear: "linear", Inception: "concatenation", nn.LocalResponseNorm: "normalisation"}
+    pooled = isinstance(module, nn.MaxPool2d | nn.AdaptiveAvgPool2d)
+    return kinds.get(type(module), "pooling" if pooled else "convolution")
+
+
+def columns(
+    axes: "Axes",
+    left: float,
+    rows: list[tuple[str, str, list[float]]],
+    most: list[float],
+    width: float,
+    unit: str = "",
+) -> None:
+    """Rows of (layer, kind, values) as bars, each column up to its most, with the numbers."""
+    for line, (name, kind, values) in enumerate(rows):
+        y = 84 + ROW * line
+        write(axes, (left, y), name, size=SMALL, align="left")
+        for column, (value, top) in enumerate(zip(values, most, strict=True)):
+            x, length = left + 64 + (width + 54) * column, max(1, width * value / top)
+            bar(axes, (x, y - 6), (length, 12), kind)
+            write(axes, (x + length + 5, y), short(value, unit), "muted", SMALL, "left")
+
+
+def parameters_macs() -> "Figure":
+    """Parameters and multiply-accumulates of each layer, every column on its own scale."""
+    figure, axes = canvas(388)
+    counted = {}
+    for (network, model_class), left in zip(NETWORKS.items(), (14, 434), strict=True):
+        arguments = {"aux_heads": False} if network == "GoogLeNet" else {}
+        model = on_meta(model_class, **arguments)
+        rows = []
+        for row, (_, names) in zip(
+            rows_of(model_class, **arguments), FILES[model_class].table_rows(model), strict=True
+        ):
+            if row.macs:
+                module = model.get_submodule(names[0])
+                name = layer_name(names[0], module)
+                rows.append((name, kind_of(module), [row.parameters, row.macs]))
+        totals = [sum(values) for values in zip(*(row[2] for row in rows), strict=True)]
+        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
+        for column, text in enumerate(("parameters", "multiply-accumulates")):
+            x = left + 64 + 156 * column
+            write(axes, (x, 40), text, "muted", align="left")
+            write(axes, (x, 57), short(totals[column]), align="left", bold=True)
+        most = [max(values) for values in zip(*(row[2] for row in rows), strict=True)]
+        columns(axes, left, rows, most, 102)
+        counted[network] = (*totals, *most)
+    (weights, work, most, _), (small, light, *_) = counted.values()
+    notes = (
+        f"fc1 alone holds {percent(most / weights)} of VGG16’s parameters.",
+        f"GoogLeNet has 1/{weights / small:.0f} of them and does 1/{work / light:.0f} of the work.",
+        "Each column has its own scale.",
+    )
+    for line, note in enumerate(notes):
+        write(axes, (434, 322 + ROW * line), note, "muted" if line == 2 else "ink", align="left")
+    return figure
+
+
+def memory(model_class: type[nn.Module]) -> list[tuple[str, str, list[float]]]:
+    """(layer, kind, [bytes]) of one image's activations: whatever a layer puts out, as float32."""
+    model = on_meta(model_class)
+    sizes = {name: torch.Size(size).numel() * 4 for name, size in outputs(model_class).items()}
+    rows = []
+    for name, module in model.named_modules():
+        inside = [n for n in sizes if n.startswith(f"{name}.inception")] if name else []
+        parts = [n for n in sizes if n == name or n.startswith(f"{name}.")]
+        leaves = [n for n in parts if not any(m.startswith(f"{n}.") for m in sizes)]
+        if isinstance(module, Inception):
+            total = sizes[name] + sum(sizes[n] for n in leaves)  # what is stacked is copied
+            rows.append((layer_name(name, module), "concatenation", [total]))
+        elif leaves == [name] and "inception" not in name and not inside:
+            rows.append((layer_name(name, module), kind_of(module), [sizes[name]]))
+    return rows
+
+
+def activation_memory() -> "Figure":
+    """Memory of the activations along both networks, for one image of 224 px in float32."""
+    figure, axes = canvas(468)
+    tables = {name: memory(model_class) for name, model_class in NETWORKS.items()}
+    most = max(row[2][0] for rows in tables.values() for row in rows)
+    for (network, rows), left in zip(tables.items(), (14, 434), strict=True):
+        total = sum(row[2][0] for row in rows)
+        heads = {"aux_heads": False} if network == "GoogLeNet" else {}
+        weights = 4 * parameters(on_meta(NETWORKS[network], **heads))
+        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
+        write(
+            axes,
+            (left, 40),
+            "what the layers put out for one image, float32",
+            "muted",
+            align="left",
+        )
+        text = f"{short(total, 'B')} of activations, {short(weights, 'B')} of weights"
+        write(axes, (left, 57), text, align="left", bold=True)
+        columns(axes, left, rows, [most], 258, "B")
+    return figure
+
+
+DRAWINGS = (parameters_macs, activation_memory)
