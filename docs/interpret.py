@@ -4,13 +4,14 @@
     python -m docs.interpret --checkpoint checkpoints/catsdogs_googlenet.pth --photo cat.jpg
 
 Writes four pictures to docs/figures/: the kernels of the first layer, the maps that a photo excites
-most, where on photos the evidence lies, and what the branches of inception 4c respond to. VGG16 has
-no branches.
+most, where on photos the evidence lies, and what the branches of inception 4c respond to, with the
+part of each image that excites them most marked. VGG16 has no branches.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,11 +20,14 @@ from tqdm import tqdm
 
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
-from docs.figures import FIGURES, save
+from docs.style import FIGURES, LARGE, LIGHT, PX, SMALL, WIDTH, colour, save_pixels
 from engine import cli
 from engine.explain import STAGES, activations, evidence
 from engine.inference import Classifier, load_classifier, open_split
 from engine.report import pyplot, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 IMAGES = 1000  # of the validation images that branches are shown
 MODULE = "4c"
@@ -42,92 +46,119 @@ def main() -> None:
     classifier = load_classifier(args.checkpoint, "cpu")
     images = open_split(classifier.metadata, "val", args.data_dir).first(IMAGES)
     photo = classifier.prepare(args.photo) if args.photo else np.array(images.images[0])
-    stem = args.output_dir / args.checkpoint.stem
-    draw_filters(classifier, stem.with_name(f"{stem.name}_filters.png"))
-    draw_maps(classifier, photo, stem.with_name(f"{stem.name}_maps.png"))
-    draw_evidence(classifier, photo, images, stem.with_name(f"{stem.name}_evidence.png"))
-    if "googlenet" in classifier.metadata["model"]:
-        draw_branches(classifier, images, stem.with_name(f"{stem.name}_branches.png"))
+    with pyplot().style.context(LIGHT, after_reset=True):
+        pictures = {
+            "filters": draw_filters(classifier),
+            "maps": draw_maps(classifier, photo),
+            "evidence": draw_evidence(classifier, photo, images),
+        }
+        if "googlenet" in classifier.metadata["model"]:
+            pictures["branches"] = draw_branches(classifier, images)
+        for kind, figure in pictures.items():
+            save_pixels(figure, args.output_dir / f"{args.checkpoint.stem}_{kind}.png")
 
 
-def draw_filters(classifier: Classifier, path: Path) -> None:
+def grid_of_images(rows: int, columns: int, height: float) -> tuple["Figure", np.ndarray]:
+    """A page-wide figure of axes without ticks; its height in pixels."""
+    size = (WIDTH * PX, height * PX)
+    figure, grid = pyplot().subplots(rows, columns, figsize=size, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def draw_filters(classifier: Classifier) -> "Figure":
     """The first layer's kernels; grey is 0."""
-    plt = pyplot()
     first = next(m for m in classifier.model.modules() if isinstance(m, nn.Conv2d))
     kernels = first.weight.detach().float().numpy()
     kernels = 0.5 + 0.5 * kernels / np.abs(kernels).max((1, 2, 3), keepdims=True)
-    figure, grid = plt.subplots(4, 16, figsize=(12, 3.3), layout="constrained")
+    side = kernels.shape[-1]
+    figure, grid = grid_of_images(4, 16, 250)
     for axes, kernel in zip(grid.flat, kernels, strict=True):
         show_image(axes, (255 * kernel).astype(np.uint8))
-        axes.set_axis_off()
-    save(figure, path)
+    title = f"the {len(kernels)} kernels of the first layer, {side}×{side}; grey is 0"
+    figure.suptitle(title, fontsize=LARGE)
+    return figure
 
 
 @torch.inference_mode()
-def draw_maps(classifier: Classifier, photo: np.ndarray, path: Path) -> None:
-    """The photo, and the eight maps of each stage that it excites most."""
-    plt = pyplot()
+def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
+    """The photo, and the seven maps of each stage that it excites most."""
     stages = STAGES[classifier.metadata["model"]]
     _, outputs = activations(classifier, photo[None], stages)
-    figure, grid = plt.subplots(
-        len(stages), 9, figsize=(12, 1.45 * len(stages)), layout="constrained"
-    )
-    for row, stage in zip(grid, stages, strict=True):
+    figure, grid = grid_of_images(len(stages) + 1, 8, 112 * len(stages) + 150)
+    show_image(grid[0, 0], photo)
+    scale = grid[0, 2].inset_axes((0, 0.35, 3, 0.14))
+    scale.imshow(np.linspace(0, 1, 256)[None], cmap="magma", aspect="auto")
+    scale.set_axis_off()
+    note = "0 (black) to the largest value of the map"
+    grid[0, 2].text(0, 0.6, note, transform=grid[0, 2].transAxes)
+    for row, stage in zip(grid[1:], stages, strict=True):
         maps = outputs[stage][0].float()
-        strongest = maps.mean((1, 2)).argsort(descending=True)[:8]
-        show_image(row[0], photo)
-        row[0].set_title(
-            f"{stage}: {len(maps)} maps of {maps.shape[1]} × {maps.shape[2]}", loc="left"
-        )
-        for axes, index in zip(row[1:], strongest, strict=True):
+        strongest = maps.mean((1, 2)).argsort(descending=True)[: len(row)]
+        title = f"{stage}: {len(maps)} maps of {maps.shape[1]} × {maps.shape[2]}"
+        row[0].set_title(title, loc="left", fontsize=SMALL)
+        for axes, index in zip(row, strongest, strict=True):
             axes.imshow(maps[index].numpy(), cmap="magma", vmin=0)
-        for axes in row:
-            axes.set_axis_off()
-    save(figure, path)
+    return figure
 
 
-def draw_evidence(
-    classifier: Classifier, photo: np.ndarray, images: ImageDataset, path: Path
-) -> None:
+def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDataset) -> "Figure":
     """Grad-CAM on the photo and on seven validation images, one of each class in turn."""
-    plt = pyplot()
     turns = [np.sum(images.labels[:i] == label) for i, label in enumerate(images.labels)]
     order = np.argsort(turns, kind="stable")
     chosen = [photo, *images.images[order[1:8]]]
-    figure, grid = plt.subplots(2, 8, figsize=(12, 3.4), layout="constrained")
-    for (above, below), image in zip(grid.T, chosen, strict=True):
+    figure, grid = grid_of_images(4, 4, 880)
+    for number, image in enumerate(chosen):
+        above, below = grid[2 * (number // 4) : 2 * (number // 4) + 2, number % 4]
         heat, predicted, probability = evidence(classifier, image)
         show_image(above, image)
         show_image(below, image)
         below.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-        above.set_title(f"{classifier.classes[predicted]} {probability:.0%}", fontsize=9)
-        above.set_axis_off()
-        below.set_axis_off()
-    save(figure, path)
+        above.set_title(f"{classifier.classes[predicted]} {probability:.0%}", fontsize=LARGE)
+        below.set_title(f"{border_share(heat):.0%} on the border", fontsize=SMALL, weight="normal")
+    return figure
+
+
+def border_share(heat: np.ndarray) -> float:
+    """How much of the evidence lies in the outer eighth on each side: spread evenly, 44 %."""
+    edge = len(heat) // 8
+    return 1 - heat[edge:-edge, edge:-edge].sum() / max(heat.sum(), 1e-6)
 
 
 @torch.inference_mode()
-def draw_branches(classifier: Classifier, images: ImageDataset, path: Path) -> None:
+def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
     """For each branch of a module, the images that excite two of its choosiest channels most."""
     plt = pyplot()
     names = [f"inception{MODULE}.{branch}" for branch in BRANCHES]
-    peaks = {name: [] for name in names}  # of each channel on each image
+    peaks, places = ({name: [] for name in names} for _ in range(2))  # of channels on images
     for batch, _ in tqdm(eval_loader(images, 100), desc="branches", leave=False):
         _, outputs = activations(classifier, batch.numpy(), names)
         for name in names:
-            peaks[name].append(outputs[name].amax((2, 3)))
-    figure, grid = plt.subplots(8, 10, figsize=(12, 10.4), layout="constrained")
+            cells = outputs[name].shape[-1]
+            peak, place = outputs[name].flatten(2).max(2)
+            peaks[name].append(peak)
+            places[name].append(place)
+    figure, grid = grid_of_images(8, 8, 960)
     rows = iter(grid)
     shown = torch.zeros(len(images.classes))  # how many channels of each class so far
-    for branch, peak in zip(BRANCHES, map(torch.cat, peaks.values()), strict=True):
+    for branch, name in zip(BRANCHES, names, strict=True):
+        peak, place = torch.cat(peaks[name]), torch.cat(places[name])
+        kind = "pooling" if branch == "branch_pool" else "convolution"
         for channel in choosy_channels(peak, torch.from_numpy(images.labels), shown):
             row = next(rows)
             title = f"{branch}: channel {channel} of {peak.shape[1]}"
-            row[0].set_title(title, loc="left", fontsize=9)
+            row[0].set_title(title, loc="left", fontsize=SMALL)
             for axes, best in zip(row, peak[:, channel].argsort(descending=True), strict=False):
-                show_image(axes, images.images[best])
-                axes.set_axis_off()
-    save(figure, path)
+                image = images.images[best]
+                show_image(axes, image)
+                # The cell that answers loudest, as a square of the image.
+                line, column = divmod(int(place[best, channel]), cells)
+                size = axes.images[0].get_array().shape[0] / cells
+                corner = (column * size - 0.5, line * size - 0.5)
+                style = {"fill": False, "edgecolor": colour(kind), "linewidth": 1.8}
+                axes.add_patch(plt.Rectangle(corner, size, size, **style))
+    return figure
 
 
 def choosy_channels(

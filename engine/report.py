@@ -144,6 +144,8 @@ def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path)
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Draw counts, classes x classes, shaded by their share of the true class."""
+    from matplotlib.colors import PowerNorm
+
     together = -(-len(classes) // MOST_CELLS)  # classes a cell
     if together > 1:
         starts = np.arange(0, len(classes), together)
@@ -153,10 +155,11 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
     figure, grid = subplots(1, 1, (size, size))
     axes = grid[0, 0]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shade = PowerNorm(0.4, 0, 1)  # so that rare mistakes are seen beside the many right answers
+    axes.imshow(shares, cmap="Blues", norm=shade)
     for (row, column), number in np.ndenumerate(confusion) if count <= MOST_COUNTS else ():
         if number:
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if shade(shares[row, column]) > 0.5 else "black"
             axes.text(
                 column, row, f"{number:,}", ha="center", va="center", color=colour, fontsize=9
             )

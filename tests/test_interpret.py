@@ -1,5 +1,6 @@
 """The pictures of what a trained network sees."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,8 +34,8 @@ def test_vgg16_has_no_branches(run, root, tmp_path, monkeypatch):
     untrained = Classifier(network, metadata, torch.device("cpu"))
     monkeypatch.setattr(interpret, "load_classifier", lambda *_: untrained)
     drawn = []
-    monkeypatch.setattr(interpret, "save", lambda _figure, path: drawn.append(path.name))
-    photo = root / "docs" / "figures" / "runs.png"
+    monkeypatch.setattr(interpret, "save_pixels", lambda _figure, path: drawn.append(path.name))
+    photo = root / "docs" / "figures" / "catsdogs_predictions.png"
     run(interpret, "--checkpoint", "vgg16.pth", "--photo", photo, "--output-dir", tmp_path)
     assert drawn == ["vgg16_filters.png", "vgg16_maps.png", "vgg16_evidence.png"]
 
@@ -48,3 +49,10 @@ def test_choosy_channels_are_of_different_classes():
     assert list(interpret.choosy_channels(peak, labels, shown)) == [0, 2]
     assert shown.tolist() == [1, 1]
     assert list(interpret.choosy_channels(peak, labels, torch.tensor([0.0, 1.0]))) == [0, 1]
+
+
+def test_share_of_the_evidence_on_the_border():
+    heat = np.ones((16, 16))
+    assert interpret.border_share(heat) == pytest.approx(1 - 0.75**2)
+    heat[2:-2, 2:-2] = 0
+    assert interpret.border_share(heat) == 1
