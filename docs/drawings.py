@@ -70,7 +70,7 @@ def vgg16() -> "Figure":
     macs = sum(row.macs for row in rows_of(VGG16))
     totals = f"{parameters(model):,} parameters, {macs / 1e9:.1f} billion multiply-accumulates"
     write(axes, (14, 20), "VGG16", size=LARGE, align="left", bold=True)
-    write(axes, (72, 20), totals, "muted", align="left")
+    write(axes, (78, 20), totals, "muted", align="left")
     middle, below = 162, 274
     image = (model.in_channels, model.image_size, model.image_size)
     slab(axes, 14, middle, image, "muted")
@@ -79,7 +79,7 @@ def vgg16() -> "Figure":
     scale = "height: square root of the map’s side; width: channels"
     write(axes, (816, 20), scale, "muted", SMALL, "right")
     for number, (block, widths) in enumerate(CONFIG_D.items(), 1):
-        left = column = 103 + 117 * (number - 1)
+        left = column = 109 + 116 * (number - 1)
         for index in range(1, len(widths) + 1):
             shape = sizes[f"{block}.conv{number}_{index}"]
             left = slab(axes, left, middle, shape, "convolution") + 1.5
@@ -92,7 +92,7 @@ def vgg16() -> "Figure":
         kernel = window(model.get_submodule(f"{block}.pool{number}"))[0]
         pool = f"max pool {kernel}×{kernel}\n{times(pooled)}"
         write(axes, (column, below + 54), pool, "pooling", SMALL, "left")
-    column = 103 + 117 * 5 + 2
+    column = 109 + 116 * 5 + 2
     write(axes, (column, below), "fully connected", align="left", bold=True)
     for index, name in enumerate(("fc1", "fc2", "fc3")):
         left = column + 46 * index
@@ -135,15 +135,15 @@ def chain(axes: "Axes", left: float, middle: float, boxes: list[tuple]) -> float
 
 def googlenet() -> "Figure":
     """GoogLeNet: a stem, nine inception modules in three groups, two auxiliary heads."""
-    figure, axes = canvas(690)
+    figure, axes = canvas(698)
     sizes, model = outputs(GoogLeNet, training=True), on_meta(GoogLeNet)
     main = on_meta(GoogLeNet, aux_heads=False)
     macs = sum(row.macs for row in rows_of(GoogLeNet, aux_heads=False))
     totals = f"{parameters(main):,} parameters, {macs / 1e9:.1f} billion multiply-accumulates"
     write(axes, (14, 20), "GoogLeNet", size=LARGE, align="left", bold=True)
-    write(axes, (104, 20), totals, "muted", align="left")
+    write(axes, (118, 20), totals, "muted", align="left")
 
-    def layer(name: str, title: str, width: float = 98) -> tuple:
+    def layer(name: str, title: str, width: float = 104) -> tuple:
         kernel, _, stride = window(model.get_submodule(name))
         kind = "pooling" if "pool" in title else "convolution"
         title += f" {kernel}×{kernel}" + (f"/{stride}" if stride > 1 else "")
@@ -155,12 +155,12 @@ def googlenet() -> "Figure":
         )
 
     norm = 46, 52, "normalisation", "LRN"
-    stem = [(84, 52, "muted", "image", times((model.in_channels, *[model.image_size] * 2)))]
-    stem += [layer("conv1.conv", "conv"), layer("pool1", "max pool", 106), norm]
+    stem = [(94, 52, "muted", "image", times((model.in_channels, *[model.image_size] * 2)))]
+    stem += [layer("conv1.conv", "conv"), layer("pool1", "max pool", 112), norm]
     stem += [layer("conv2.reduce.conv", "conv"), layer("conv2.conv.conv", "conv"), norm]
     side = {name: times(sizes[name][1:]) for name in ("pool2", "pool3", "pool4")}
     rows = [(84, f"{model.image_size} → {sizes['norm2'][1]}", "stem", stem)]
-    for middle, name in ((216, "pool2"), (362, "pool3"), (622, "pool4")):
+    for middle, name in ((216, "pool2"), (362, "pool3"), (630, "pool4")):
         group = f"group {int(name[-1]) + 1}"
         rows.append((middle, side[name], group, [layer(name, "max pool", 66)]))
     start, end = 92, 0
@@ -183,7 +183,7 @@ def googlenet() -> "Figure":
             )
         end = chain(axes, start, middle, boxes)
     note = f"dropout {model.dropout.p} before it;\nsoftmax is part of the loss"
-    write(axes, (end + 14, 614), note, "muted", SMALL, "left")
+    write(axes, (end + 14, 622), note, "muted", SMALL, "left")
     for head, left in (("4a", 172), ("4d", 498)):
         part = model.get_submodule(f"aux{head}")
         kernel, _, stride = window(part.pool)
@@ -198,8 +198,8 @@ def googlenet() -> "Figure":
             (60, 52, "linear", "linear", f"→ {part.linear.out_features}"),
         ]
         chain(axes, left, below + 60, boxes)
-        note = f"auxiliary head, in training only: dropout {part.dropout.p}, loss × {AUX_WEIGHT}"
-        write(axes, (left, below + 100), note, "muted", SMALL, "left")
+        note = f"auxiliary head, in training only:\ndropout {part.dropout.p}, loss × {AUX_WEIGHT}"
+        write(axes, (left, below + 98), note, "muted", SMALL, "left")
     key(axes, (466, 178))
     return figure
 

@@ -80,7 +80,7 @@ def runs() -> "Figure":
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_minor_formatter(NullFormatter())
             axis.set_tick_params(which="minor", size=0)
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.03, -0.16), handlelength=2.6)
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.16), handlelength=2.6)
     grid[0, 0].set_ylabel("validation error")
     return figure
 
@@ -135,7 +135,7 @@ def levers() -> "Figure":
             axes.set_title(f"VGG16 at {pixels} px: {kind}")
         for line, name in enumerate(names):
             label_lines(pair[0], line, name)
-    grid[0, 0].set_xlim(0.13, 2.6)
+    grid[0, 0].set_xlim(0.115, 2.6)
     grid[0, 1].set_xlim(0.25, 20)
     return figure
 
@@ -148,7 +148,7 @@ def label_lines(axes: "Axes", at: float, options: str) -> None:
         axes.annotate(
             text,
             (0, at),
-            (-6, 9 * ((len(lines) - 1) / 2 - number)),
+            (-6, 10.5 * ((len(lines) - 1) / 2 - number)),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             color=colour("muted"),

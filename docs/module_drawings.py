@@ -27,8 +27,8 @@ def inception() -> "Figure":
         (655, "concatenate"),
     ):
         write(axes, (x, 46), text, "muted")
-    bar(axes, (84, middle - IN_3A / 2), (16, IN_3A), "muted")
-    write(axes, (72, middle - 9), f"{IN_3A}\n× {SIDE_3A} × {SIDE_3A}", align="right", bold=True)
+    bar(axes, (94, middle - IN_3A / 2), (16, IN_3A), "muted")
+    write(axes, (84, middle - 9), f"{IN_3A}\n× {SIDE_3A} × {SIDE_3A}", align="right", bold=True)
     top = middle - total / 2
     names = (
         (None, ("conv 1×1", IN_3A, widths.n1x1)),
@@ -38,7 +38,7 @@ def inception() -> "Figure":
     )
     for row, (first, second) in enumerate(names):
         y = 96 + 84 * row
-        trunk = [(100, middle), (124, middle), (124, y)]
+        trunk = [(110, middle), (130, middle), (130, y)]
         for left, layer in ((152, first), (377, second)):
             if layer:
                 name, before, after = layer
@@ -64,7 +64,7 @@ def module_macs(widths: InceptionWidths, naive: bool) -> list[list[tuple[str, in
     def conv(kernel: int, before: int, after: int) -> tuple[str, int, int]:
         return f"conv {kernel}×{kernel}", after, kernel**2 * before * after * places
 
-    pool = ("max pool 3×3", IN_3A, 0)
+    pool = ("pool 3×3", IN_3A, 0)
     if naive:
         return [[conv(1, IN_3A, n1x1)], [conv(3, IN_3A, n3x3)], [conv(5, IN_3A, n5x5)], [pool]]
     return [
