@@ -58,13 +58,25 @@ def main() -> None:
             save_pixels(figure, args.output_dir / f"{args.checkpoint.stem}_{kind}.png")
 
 
-def grid_of_images(rows: int, columns: int, height: float) -> tuple["Figure", np.ndarray]:
-    """A page-wide figure of axes without ticks; its height in pixels."""
-    size = (WIDTH * PX, height * PX)
-    figure, grid = pyplot().subplots(rows, columns, figsize=size, layout="constrained")
-    for axes in grid.flat:
-        axes.set_axis_off()
+def grid_of_images(rows: int, columns: int, above: float = 0) -> tuple["Figure", np.ndarray]:
+    """A page-wide figure of square axes without ticks; ``above``: pixels over each for a title."""
+    side = (WIDTH - 20 - 6 * (columns - 1)) / columns
+    height = 30 + rows * (side + above + 6)
+    figure, grid = (
+        pyplot().figure(figsize=(WIDTH * PX, height * PX)),
+        np.empty((rows, columns), "O"),
+    )
+    for row, column in np.ndindex(grid.shape):
+        left, top = 10 + column * (side + 6), 30 + row * (side + above + 6) + above
+        box = (left / WIDTH, 1 - (top + side) / height, side / WIDTH, side / height)
+        grid[row, column] = figure.add_axes(box)
+        grid[row, column].set_axis_off()
     return figure, grid
+
+
+def headline(figure: "Figure", text: str) -> None:
+    height = figure.get_figheight() / PX
+    figure.text(10 / WIDTH, 1 - 16 / height, text, fontsize=LARGE, weight="bold", va="center")
 
 
 def draw_filters(classifier: Classifier) -> "Figure":
@@ -73,26 +85,25 @@ def draw_filters(classifier: Classifier) -> "Figure":
     kernels = first.weight.detach().float().numpy()
     kernels = 0.5 + 0.5 * kernels / np.abs(kernels).max((1, 2, 3), keepdims=True)
     side = kernels.shape[-1]
-    figure, grid = grid_of_images(4, 16, 250)
+    figure, grid = grid_of_images(4, 16)
     for axes, kernel in zip(grid.flat, kernels, strict=True):
         show_image(axes, (255 * kernel).astype(np.uint8))
-    title = f"the {len(kernels)} kernels of the first layer, {side}×{side}; grey is 0"
-    figure.suptitle(title, fontsize=LARGE)
+    headline(figure, f"the {len(kernels)} kernels of the first layer, {side}×{side}; grey is 0")
     return figure
 
 
 @torch.inference_mode()
 def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
-    """The photo, and the seven maps of each stage that it excites most."""
+    """The photo, and the eight maps of each stage that it excites most."""
     stages = STAGES[classifier.metadata["model"]]
     _, outputs = activations(classifier, photo[None], stages)
-    figure, grid = grid_of_images(len(stages) + 1, 8, 112 * len(stages) + 150)
+    figure, grid = grid_of_images(len(stages) + 1, 8, 24)
+    headline(figure, "a photo, and the eight maps that it excites most after each stage")
     show_image(grid[0, 0], photo)
-    scale = grid[0, 2].inset_axes((0, 0.35, 3, 0.14))
+    scale = grid[0, 1].inset_axes((0.1, 0.3, 2.2, 0.12))
     scale.imshow(np.linspace(0, 1, 256)[None], cmap="magma", aspect="auto")
     scale.set_axis_off()
-    note = "0 (black) to the largest value of the map"
-    grid[0, 2].text(0, 0.6, note, transform=grid[0, 2].transAxes)
+    grid[0, 1].text(0.1, 0.52, "black is 0, white the largest value of a map")
     for row, stage in zip(grid[1:], stages, strict=True):
         maps = outputs[stage][0].float()
         strongest = maps.mean((1, 2)).argsort(descending=True)[: len(row)]
@@ -108,7 +119,8 @@ def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDatase
     turns = [np.sum(images.labels[:i] == label) for i, label in enumerate(images.labels)]
     order = np.argsort(turns, kind="stable")
     chosen = [photo, *images.images[order[1:8]]]
-    figure, grid = grid_of_images(4, 4, 880)
+    figure, grid = grid_of_images(4, 4, 28)
+    headline(figure, "where the evidence for the answer lies")
     for number, image in enumerate(chosen):
         above, below = grid[2 * (number // 4) : 2 * (number // 4) + 2, number % 4]
         heat, predicted, probability = evidence(classifier, image)
@@ -116,7 +128,9 @@ def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDatase
         show_image(below, image)
         below.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
         above.set_title(f"{classifier.classes[predicted]} {probability:.0%}", fontsize=LARGE)
-        below.set_title(f"{border_share(heat):.0%} on the border", fontsize=SMALL, weight="normal")
+        below.set_title(
+            f"{border_share(heat):.0%} of it on the border", fontsize=SMALL, weight="normal"
+        )
     return figure
 
 
@@ -139,7 +153,8 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
             peak, place = outputs[name].flatten(2).max(2)
             peaks[name].append(peak)
             places[name].append(place)
-    figure, grid = grid_of_images(8, 8, 960)
+    figure, grid = grid_of_images(8, 8, 24)
+    headline(figure, f"what excites the branches of inception {MODULE} most, and where")
     rows = iter(grid)
     shown = torch.zeros(len(images.classes))  # how many channels of each class so far
     for branch, name in zip(BRANCHES, names, strict=True):
@@ -156,8 +171,9 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
                 line, column = divmod(int(place[best, channel]), cells)
                 size = axes.images[0].get_array().shape[0] / cells
                 corner = (column * size - 0.5, line * size - 0.5)
-                style = {"fill": False, "edgecolor": colour(kind), "linewidth": 1.8}
-                axes.add_patch(plt.Rectangle(corner, size, size, **style))
+                for edge, width in (("white", 3.6), (colour(kind), 1.8)):
+                    style = {"fill": False, "edgecolor": edge, "linewidth": width}
+                    axes.add_patch(plt.Rectangle(corner, size, size, **style))
     return figure
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-MISTAKES = 32  # on the page of mistakes
+MISTAKES = 30  # on the page of mistakes
 # Confusion matrices of more classes have no counts in their cells, then only some of the names,
 # and in the end cells for several classes: a picture of bounded size, however many there are.
 MOST_COUNTS, MOST_NAMES, MOST_CELLS = 30, 40, 1000
@@ -144,8 +144,6 @@ def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path)
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Draw counts, classes x classes, shaded by their share of the true class."""
-    from matplotlib.colors import PowerNorm
-
     together = -(-len(classes) // MOST_CELLS)  # classes a cell
     if together > 1:
         starts = np.arange(0, len(classes), together)
@@ -153,6 +151,8 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
     count = len(confusion)
     size = max(5.0, 0.62 * count + 1.8) if count <= MOST_COUNTS else 12.0
     figure, grid = subplots(1, 1, (size, size))
+    from matplotlib.colors import PowerNorm
+
     axes = grid[0, 0]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     shade = PowerNorm(0.4, 0, 1)  # so that rare mistakes are seen beside the many right answers
@@ -191,20 +191,20 @@ def draw_mistakes(
     predictions, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    columns = 8
+    columns = 6
     rows = max(1, -(-len(wrong) // columns))
-    height = 1.95 if files is None else 2.1
-    figure, grid = subplots(rows, columns, (12, height * rows + 0.4))
+    height = 1.75 if files is None else 1.92
+    figure, grid = subplots(rows, columns, (8.4, height * rows + 0.4))  # text as large as a page's
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, index in zip(grid.flat, wrong, strict=False):
         show_image(axes, images[index])
         lines = [
-            f"{caption(classes[predictions[index]], 15)} {confidence[index]:.0%}",
-            f"is {caption(classes[labels[index]], 17)}",
+            f"{caption(classes[predictions[index]], 13)} {confidence[index]:.0%}",
+            f"is {caption(classes[labels[index]], 15)}",
         ]
         if files is not None:
-            lines.append(caption(PurePath(files[index]).name, 20))
+            lines.append(caption(PurePath(files[index]).name, 17))
         axes.set_title("\n".join(lines), fontsize=9)
     figure.suptitle(f"{len(wrong)} most confident mistakes: prediction, confidence, truth")
     save(figure, path)

@@ -6,6 +6,7 @@ import sys
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -133,6 +134,30 @@ def test_colours_are_legible(mode):
             assert contrast(to_hex(style.colour(kind)), PAGES[mode]) >= 4.5, kind
             box = to_hex(style.colour(kind, 0.16))
             assert contrast(to_hex(style.colour("ink")), box) >= 4.5, kind
+
+
+# Machado et al. 2009: linear RGB as it is seen without one kind of cone.
+WITHOUT = {
+    "all": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "long": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "middle": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "short": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8729]])
+
+
+@pytest.mark.parametrize("mode", style.MODES)
+@pytest.mark.parametrize("seen", WITHOUT.values(), ids=WITHOUT)
+def test_colours_are_told_apart_by_the_colour_blind(mode, seen):
+    """All pairs differ by 20 or more in CIE Lab; 2 can just be told."""
+    with matplotlib.rc_context():
+        matplotlib.style.use(style.MODES[mode])
+        colours = np.array([style.colour(kind) for kind in style.KINDS[:5]])
+    linear = ((colours + 0.055) / 1.055) ** 2.4
+    x, y, z = np.cbrt(XYZ @ np.clip(np.array(seen) @ linear.T, 0, 1))
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2)
+    assert apart[~np.eye(5, dtype=bool)].min() > 20
 
 
 def test_confusions_are_those_of_the_tests(root):
