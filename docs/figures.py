@@ -234,7 +234,7 @@ def curves(title: str, log: str) -> "Figure":
 
 
 def fashionmnist_confusion() -> "Figure":
-    """Which clothes are taken for which: the mistakes on the 10,000 test images, both networks."""
+    """Which clothes are taken for which: the mistakes on the test images, both networks."""
     cell, below = 33, 60
     figure, axes = canvas(below + 10 * cell + 96)
     for left, name in ((118, "googlenet"), (480, "vgg16")):
