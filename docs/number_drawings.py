@@ -108,16 +108,14 @@ def parameters_macs() -> "Figure":
 def memory(model_class: type[nn.Module]) -> list[tuple[str, str, list[float]]]:
     """(layer, kind, [bytes]) of one image's activations: whatever a layer puts out, as float32."""
     model = on_meta(model_class)
-    sizes = {name: torch.Size(size).numel() * 4 for name, size in outputs(model_class).items()}
+    sizes = {name: 4 * torch.Size(size).numel() for name, size in outputs(model_class).items()}
+    layers = [n for n in sizes if not any(other.startswith(f"{n}.") for other in sizes)]
     rows = []
     for name, module in model.named_modules():
-        inside = [n for n in sizes if n.startswith(f"{name}.inception")] if name else []
-        parts = [n for n in sizes if n == name or n.startswith(f"{name}.")]
-        leaves = [n for n in parts if not any(m.startswith(f"{n}.") for m in sizes)]
-        if isinstance(module, Inception):
-            total = sizes[name] + sum(sizes[n] for n in leaves)  # what is stacked is copied
+        if isinstance(module, Inception):  # its layers, and the copy of what is stacked
+            total = sizes[name] + sum(sizes[n] for n in layers if n.startswith(f"{name}."))
             rows.append((layer_name(name, module), "concatenation", [total]))
-        elif leaves == [name] and "inception" not in name and not inside:
+        elif name in layers and "inception" not in name:
             rows.append((layer_name(name, module), kind_of(module), [sizes[name]]))
     return rows
 
