@@ -29,30 +29,30 @@ Table = list[list[str]]
 VGG16_FILE, GOOGLENET_FILE = "../models/vgg16.py", "../models/googlenet.py"
 
 # GoogLeNet, Table 1: type, widths (#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj), output
-# size and ops as printed.
+# size, and depth, params and ops as printed.
 GOOGLENET_TABLE_1 = (
-    ("convolution 7x7/2", "", "112x112x64", "34M"),
-    ("max pool 3x3/2", "", "56x56x64", ""),
-    ("convolution 3x3/1", "64, 192", "56x56x192", "360M"),
-    ("max pool 3x3/2", "", "28x28x192", ""),
-    ("inception (3a)", "64, 96, 128, 16, 32, 32", "28x28x256", "128M"),
-    ("inception (3b)", "128, 128, 192, 32, 96, 64", "28x28x480", "304M"),
-    ("max pool 3x3/2", "", "14x14x480", ""),
-    ("inception (4a)", "192, 96, 208, 16, 48, 64", "14x14x512", "73M"),
-    ("inception (4b)", "160, 112, 224, 24, 64, 64", "14x14x512", "88M"),
-    ("inception (4c)", "128, 128, 256, 24, 64, 64", "14x14x512", "100M"),
-    ("inception (4d)", "112, 144, 288, 32, 64, 64", "14x14x528", "119M"),
-    ("inception (4e)", "256, 160, 320, 32, 128, 128", "14x14x832", "170M"),
-    ("max pool 3x3/2", "", "7x7x832", ""),
-    ("inception (5a)", "256, 160, 320, 32, 128, 128", "7x7x832", "54M"),
-    ("inception (5b)", "384, 192, 384, 48, 128, 128", "7x7x1024", "71M"),
-    ("avg pool", "", "1x1x1024", ""),
-    ("dropout", "", "1x1x1024", ""),
-    ("linear", "", "1x1x1000", "1M"),
+    ("convolution 7x7/2", "", "112x112x64", "1", "2.7K", "34M"),
+    ("max pool 3x3/2", "", "56x56x64", "0", "", ""),
+    ("convolution 3x3/1", "64, 192", "56x56x192", "2", "112K", "360M"),
+    ("max pool 3x3/2", "", "28x28x192", "0", "", ""),
+    ("inception (3a)", "64, 96, 128, 16, 32, 32", "28x28x256", "2", "159K", "128M"),
+    ("inception (3b)", "128, 128, 192, 32, 96, 64", "28x28x480", "2", "380K", "304M"),
+    ("max pool 3x3/2", "", "14x14x480", "0", "", ""),
+    ("inception (4a)", "192, 96, 208, 16, 48, 64", "14x14x512", "2", "364K", "73M"),
+    ("inception (4b)", "160, 112, 224, 24, 64, 64", "14x14x512", "2", "437K", "88M"),
+    ("inception (4c)", "128, 128, 256, 24, 64, 64", "14x14x512", "2", "463K", "100M"),
+    ("inception (4d)", "112, 144, 288, 32, 64, 64", "14x14x528", "2", "580K", "119M"),
+    ("inception (4e)", "256, 160, 320, 32, 128, 128", "14x14x832", "2", "840K", "170M"),
+    ("max pool 3x3/2", "", "7x7x832", "0", "", ""),
+    ("inception (5a)", "256, 160, 320, 32, 128, 128", "7x7x832", "2", "1072K", "54M"),
+    ("inception (5b)", "384, 192, 384, 48, 128, 128", "7x7x1024", "2", "1388K", "71M"),
+    ("avg pool", "", "1x1x1024", "0", "", ""),
+    ("dropout", "", "1x1x1024", "0", "", ""),
+    ("linear", "", "1x1x1000", "1", "1000K", "1M"),
 )
-# The ops that its own widths do not give, and the parameters printed for 4c.
+# What does not follow from the widths: ops by over 2M, params by over 1 %.
 WRONG_OPS = ("convolution 7x7/2", "inception (5a)")
-PRINTED_PARAMETERS_4C = "463K"
+WRONG_PARAMS = (*WRONG_OPS, "inception (4c)", "inception (4d)", "inception (5b)")
 
 
 def link(symbol: str, file: str) -> str:
@@ -76,24 +76,34 @@ def table_of_vgg16() -> Table:
             inputs = f"{size**2} x {channels}" if channels == 512 else f"{channels}"
             by_hand, made_by = f"{inputs} x {width} + {width}", "VGG16.classifier"
         channels = int(width or channels)
-        code = [f"{row.parameters:,}", shape(row.shape), millions(row.macs)]
+        code = [f"{row.parameters:,}", shape(row.shape), millions(row.macs) if row.macs else "0"]
         table.append([row.name, by_hand, *code, link(made_by, VGG16_FILE)])
     return table
 
 
 def table_of_googlenet() -> Table:
-    head = ["row", "paper: widths", "paper: output", "paper: ops"]
-    table = [[*head, "code: output", "code: parameters", "code: MACs", "made by"]]
-    rows = rows_of(GoogLeNet, aux_heads=False)
-    names = googlenet.table_rows(on_meta(GoogLeNet, aux_heads=False))
+    head = ["row", "depth", "widths", "output", "params: printed", "params: computed"]
+    table = [[*head, "ops: printed", "ops: computed", "made by"]]
+    model = on_meta(GoogLeNet, aux_heads=False)
+    rows, names = rows_of(GoogLeNet, aux_heads=False), googlenet.table_rows(model)
     for printed, row, (_, modules) in zip(GOOGLENET_TABLE_1, rows, names, strict=True):
-        code = [shape(row.shape), f"{row.parameters:,}", millions(row.macs)]
+        name, widths, output, depth, params, ops = printed
+        thousands, macs = f"{weights_of_row(model, modules) / 1024:,.1f}K", millions(row.macs)
+        thousands = f"**{thousands}**" if name in WRONG_PARAMS else thousands
+        macs = f"**{macs}**" if name in WRONG_OPS else macs
         symbols = [f"GoogLeNet.{modules[0]}"]
-        if row.name.startswith("inception"):
+        if name.startswith("inception"):
             symbols.insert(0, f'INCEPTION["{modules[0].removeprefix("inception")}"]')
         made_by = " ".join(link(symbol, GOOGLENET_FILE) for symbol in symbols)
-        table.append([*printed, *code, made_by])
+        counted = [params, thousands, ops, macs] if ops else [""] * 4
+        table.append([name, depth, widths, output, *counted, made_by])
     return table
+
+
+def weights_of_row(model: nn.Module, modules: list[str]) -> int:
+    """The weights of a row of Table 1, without biases."""
+    tensors = (p for name in modules for p in model.get_submodule(name).parameters())
+    return sum(tensor.numel() for tensor in tensors if tensor.dim() > 1)
 
 
 def table_of_a_head() -> Table:
@@ -177,23 +187,6 @@ def table_of_stacks() -> Table:
     return table
 
 
-def table_of_growth() -> Table:
-    """The factor in size of activations through VGG16's convolutions: σ² x fan-in / 2 a layer."""
-
-    def factor(sigma: float | None) -> float:
-        square = 1.0
-        for conv in convolutions(on_meta(VGG16)):
-            fan_in = conv.weight[0].numel()
-            square *= fan_in * (sigma**2 if sigma else 2 / fan_in) / 2
-        return math.sqrt(square)
-
-    return [
-        ["σ of every convolution", "factor"],
-        *([f"{sigma}", f"{factor(sigma):.0e}"] for sigma in (0.01, 0.1)),
-        ["Kaiming's", f"{factor(None):.0f}"],
-    ]
-
-
 def wrong_4d() -> GoogLeNet:
     """GoogLeNet without heads, with the 114 of many re-implementations for the 144 of 4d."""
     model = on_meta(GoogLeNet, aux_heads=False)
@@ -201,6 +194,11 @@ def wrong_4d() -> GoogLeNet:
     with torch.device("meta"):
         model.inception4d = Inception(512, widths, batch_norm=False)
     return model
+
+
+def thousands(module: nn.Module) -> str:
+    """Its weights in the K of Table 1, which is 1024."""
+    return f"{weights(module) / 1024:,.1f}K"
 
 
 def table_of_disagreements() -> Table:
@@ -228,32 +226,35 @@ GoogLeNet, Table 1
 {millions(separable * places)} is what the {separable:,} weights of a separable 7x7 would give, \
 7 x 7 x 3 x 8 + 24 x 64
 GoogLeNet, Table 1
-  54M ops for 5a
-  the six convolutions of 5a give {millions(macs_5a)}
+  1072K params and 54M ops for 5a
+  they agree with each other, 1072 x 1024 weights on 49 places are {millions(1072 * 1024 * 49)}, \
+but its six widths give {thousands(ours.inception5a)} and {millions(macs_5a)}
 GoogLeNet, Table 1
-  parameters that do not follow from its widths: {PRINTED_PARAMETERS_4C} for 4c
-  the widths give {weights(ours.inception4c):,} weights
+  463K params for 4c, 580K for 4d, 1388K for 5b
+  the widths give {thousands(ours.inception4c)}, {thousands(ours.inception4d)} and \
+{thousands(ours.inception5b)}; the ops of these rows fit the widths
 GoogLeNet
-  normalisation in Figure 3, not in Table 1, without constants
-  no total shows it: it has no weights; print the modules
+  local response normalisation is in Figure 3, not in Table 1, and has no constants
+  it has no weights, so no total shows it: print the modules
 torchvision, and others after it
   3x3 where the paper has 5x5 ({issue})
   all shapes fit; {missing:,} weights are missing
 torchvision's GoogLeNet, and many others
   batch normalisation, which is younger than the paper
-  `running_mean` in the state dict, no biases; {normalised:,} parameters more
+  `running_mean` in the state dict, no biases of convolutions; {normalised:,} parameters more
 torchvision's GoogLeNet
-  dropout {google.dropout.p}; epsilon 1e-3; a {pool}x{pool} fourth pooling; rounding up
-  no total and no shape at 224 px: print the modules
+  dropout {google.dropout.p}; epsilon 1e-3; a {pool}x{pool} fourth pooling
+  no total and no shape at 224 px shows it: print the modules
 torchvision's GoogLeNet
   heads pool to 4x4 at any size
   at 224 px the same shape, other values: windows 4 wide instead of 5
 torchvision's GoogLeNet
   `transform_input` normalises the images again, to mean and deviation 0.5
-  look at what `conv1` is given, not at what the network is given
+  look at the input of `conv1`, not at that of the network
 torchvision's VGG16
   pools to 7x7 at any size: at 32 px, 49 copies of one cell
-  as many parameters as at 224 px; {inputs:,} inputs of which {inputs // 49} differ
+  as many parameters as at 224 px; of {inputs:,} inputs to the first fully connected layer only \
+{inputs // 49} differ
 [d2l](https://d2l.ai)
   GoogLeNet without heads, dropout or normalisation
   with 1 channel and 10 classes it has the code's {grey:,} parameters: print the modules
@@ -267,7 +268,7 @@ re-implementations
   114 for the 144 of 4d
   all shapes fit; {total - parameters(wrong_4d()):,} parameters fewer
 re-implementations of VGG
-  1e-2 as standard deviation: it is the variance
+  1e-2 as standard deviation: the paper says variance
   `weight.std()` of a new layer: 0.01 instead of {math.sqrt(1e-2)}
 re-implementations
   a softmax before the cross-entropy
@@ -285,6 +286,5 @@ TABLES = {
     "output-sizes": table_of_output_sizes,
     "3a": table_of_3a,
     "stacks": table_of_stacks,
-    "growth": table_of_growth,
     "disagreements": table_of_disagreements,
 }

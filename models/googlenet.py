@@ -181,10 +181,7 @@ class Inception(nn.Module):
 
 
 class ConvReLU(nn.Sequential):
-    """A convolution and the ReLU that follows each of them (Section 5).
-
-    Figure 3 marks every convolution "(S)", same: the padding keeps the map's size at stride 1.
-    """
+    """A convolution, which keeps the size at stride 1, and its ReLU (Section 5)."""
 
     def __init__(
         self,

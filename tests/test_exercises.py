@@ -11,11 +11,12 @@ import torchvision
 from torch import nn
 
 import train_fashionmnist
-from docs.networks import convolutions, on_meta, parameters, rows_of
+from docs.networks import convolutions, on_meta, parameters, rows_of, weights
+from docs.paper_results import class_map
 from docs.paper_tables import wrong_4d
 from engine.optim import build_optimizer
 from models import googlenet
-from models.googlenet import GoogLeNet
+from models.googlenet import AuxiliaryLoss, GoogLeNet, Outputs
 from models.layers import init_weights
 from models.pretrained import TorchvisionGoogLeNet
 from models.summary import summarise
@@ -130,6 +131,26 @@ def test_softmax_before_the_cross_entropy():
 # ---------------------------------------------------------------- answers to the exercises
 
 
+def test_numbers_of_vgg16():
+    """Exercises 1, 2 and 15."""
+    rows = [row.parameters for row in rows_of(VGG16) if row.name == "conv3-256"]
+    assert rows[0] == 9 * 128 * 256 + 256 == 295_168
+    small, large = on_meta(VGG16, image_size=64), on_meta(VGG16)
+    assert small.classifier.fc1.weight.numel() == 4 * 512 * 4096 == 8_388_608
+    assert large.classifier.fc1.weight.numel() == 102_760_448
+    assert 32 * 4 * math.prod(rows_of(VGG16)[0].shape) == pytest.approx(411e6, rel=1e-3)
+    assert large.block1.conv1_1.weight.numel() == 1_728
+
+
+def test_two_3x3_in_the_5x5_branch_of_3a():
+    branch = on_meta(GoogLeNet).inception3a.branch_5x5
+    assert branch.conv.conv.weight.numel() == 25 * 16 * 32 == 12_800
+    stacks = [conv_block(1, 16, (middle, 32), batch_norm=False) for middle in (16, 32)]
+    assert [weights(stack) for stack in stacks] == [6_912, 13_824]
+    sigmas = [math.sqrt(2 / conv.weight[0].numel()) for conv in convolutions(branch)]
+    assert sigmas == pytest.approx([0.102, 0.071], abs=5e-4)  # of the reduction first
+
+
 def test_parameters_of_4b():
     """512 channels in; each convolution has window x in x out weights and out biases."""
     answer = (
@@ -157,6 +178,65 @@ def test_output_sizes_at_96_px():
     rows = rows_of(GoogLeNet, image_size=96, aux_heads=False)
     seen = [row.shape[1] for row in rows if len(row.shape) == 3]
     assert sorted({*seen}, reverse=True) == [*sizes[1:], 1]  # 1: the average over the map
+
+
+def test_shortest_path():
+    model = on_meta(GoogLeNet, aux_heads=False)
+    paths = [getattr(module, "branch_1x1", module) for module in model.children()]
+    layers = [m for path in paths for m in path.modules()]
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in layers) == 13
+
+
+def test_missing_in_the_wrong_4d():
+    right = on_meta(GoogLeNet, aux_heads=False)
+    missing = parameters(right) - parameters(wrong_4d())
+    assert missing == 30 * (512 + 1) + 9 * 30 * 288 == 93_150
+
+
+@pytest.mark.parametrize(
+    ("pool", "first", "last"),
+    [
+        (nn.MaxPool2d(3, 2, ceil_mode=True), (0, 2), (110, 111)),
+        (nn.MaxPool2d(3, 2, padding=1), (0, 1), (109, 111)),
+    ],
+)
+def test_windows_of_poolings_of_112(pool, first, last):
+    """The largest and the smallest of the rows that a window covers."""
+    rows = torch.arange(112.0).expand(1, 112, 112)
+    largest, smallest = pool(rows)[0, 0], -pool(-rows)[0, 0]
+    assert len(largest) == 56
+    assert (smallest[0], largest[0]) == first
+    assert (smallest[-1], largest[-1]) == last
+
+
+def test_dense_evaluation():
+    """Of a 384 px image: 6 x 6 places, eleven times cheaper than 36 crops."""
+    assert fits(384 // 32, 7, 0, 1) == 6 == class_map(384)
+    macs = {row.name: 0 for row in rows_of(VGG16)}
+    for row in rows_of(VGG16):
+        macs[row.name] += row.macs
+    fully_connected = sum(count for name, count in macs.items() if name.startswith("FC"))
+    convolved = sum(macs.values()) - fully_connected
+    dense = (384 / 224) ** 2 * convolved + 36 * fully_connected
+    crops = 36 * sum(macs.values())
+    assert (dense / 1e9, crops / 1e9) == pytest.approx((49.6, 556.9), abs=0.05)
+    assert crops / dense == pytest.approx(11.2, abs=0.05)
+
+
+def test_fully_connected_layer_as_a_convolution():
+    """The same weights as a window as large as the map: the same sums."""
+    layer, conv = nn.Linear(8 * 7 * 7, 5), nn.Conv2d(8, 5, 7)
+    conv.weight.data = layer.weight.data.view_as(conv.weight)
+    conv.bias.data = layer.bias.data
+    maps = torch.randn(2, 8, 7, 7)
+    torch.testing.assert_close(conv(maps).flatten(1), layer(maps.flatten(1)))
+
+
+def test_loss_of_an_untrained_network():
+    entropy, zeros, labels = nn.CrossEntropyLoss(), torch.zeros(1, 10), torch.tensor([3])
+    assert entropy(zeros, labels).item() == pytest.approx(2.30, abs=0.005)
+    loss, _ = AuxiliaryLoss(entropy)(Outputs(zeros, zeros, zeros), labels)
+    assert loss.item() == pytest.approx(3.68, abs=0.005)
 
 
 def test_one_by_one_is_a_product_of_matrices():

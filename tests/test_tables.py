@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from docs import paper_tables, tables
+from docs import paper_results, paper_tables, tables
 from docs.networks import convolutions, on_meta, rows_of
 from models import googlenet
 from models.googlenet import GoogLeNet
+from models.vgg16 import VGG16
 
 
 def test_pages_are_up_to_date():
@@ -69,7 +70,7 @@ def test_widths_outputs_and_ops_of_googlenets_table_1():
     model = on_meta(GoogLeNet, aux_heads=False)
     rows, names = rows_of(GoogLeNet, aux_heads=False), googlenet.table_rows(model)
     for printed, row, (_, modules) in zip(paper_tables.GOOGLENET_TABLE_1, rows, names, strict=True):
-        name, widths, output, ops = printed
+        name, widths, output, *_, ops = printed
         assert name == row.name
         *space, channels = map(int, output.split("x"))  # the paper's order
         assert (channels, *space) == (*row.shape, 1, 1)[:3], name
@@ -78,6 +79,38 @@ def test_widths_outputs_and_ops_of_googlenets_table_1():
             assert widths == ", ".join(str(conv.out_channels) for conv in convs), name
         difference = abs(int(ops.strip("M") or 0) - row.macs / 1e6)
         assert difference > 2 if name in paper_tables.WRONG_OPS else difference < 1, name
+
+
+def test_params_depth_and_sum_of_ops_of_googlenets_table_1():
+    """Params within 1 % of what the widths give, but for five rows; a K is 1024."""
+    model = on_meta(GoogLeNet, aux_heads=False)
+    table, names = paper_tables.GOOGLENET_TABLE_1, googlenet.table_rows(model)
+    for (name, *_, params, _ops), (_, modules) in zip(table, names, strict=True):
+        if params:
+            computed = paper_tables.weights_of_row(model, modules)
+            difference = abs(float(params.strip("K")) * 1024 / computed - 1)
+            assert (difference > 0.01) == (name in paper_tables.WRONG_PARAMS), name
+    assert sum(int(depth) for *_, depth, _params, _ops in table) == 22
+    assert sum(int(ops.strip("M") or 0) for *_, ops in table) == 1502
+
+
+def test_configurations_of_vgg():
+    """The paper's Table 2 has 138 million for D; C's 1x1 layers have a ninth of the weights."""
+    totals = paper_results.parameters_of_configurations()
+    assert (totals["D"], totals["C"]) == (138_357_544, 133_638_952)
+    assert {name: layers for name, layers, *_ in paper_results.VGG_TABLE_3} == {
+        "A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19
+    }  # fmt: skip
+
+
+def test_costs_of_layers_are_those_of_the_summary():
+    for model_class in (VGG16, GoogLeNet):
+        layers = paper_results.costs(on_meta(model_class)).values()
+        rows = [row for row in rows_of(model_class) if not row.name.startswith("auxiliary")]
+        assert sum(cost[0] for cost in layers) == sum(row.parameters for row in rows)
+        assert sum(cost[1] for cost in layers) == sum(row.macs for row in rows)
+        stages = tuple(p for part in paper_results.STAGES[model_class].values() for p in part)
+        assert all(name.startswith(stages) for name in paper_results.costs(on_meta(model_class)))
 
 
 def test_papers_are_those_of_the_code(root):
