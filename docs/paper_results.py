@@ -109,6 +109,15 @@ def costs(model: nn.Module) -> dict[str, tuple[int, int, int]]:
     return found
 
 
+def share(part: int, whole: int) -> str:
+    return percent(part / whole) if part / whole >= 0.005 else "< 1 %"
+
+
+def interleaved(counts: list[int], shares: list[str]) -> list[str]:
+    pairs = zip(counts, shares, strict=True)
+    return [cell for n, part in pairs for cell in (f"{n / 1e6:,.2f}M", part)]
+
+
 def table_of_costs() -> Table:
     table = [["network", "part", "parameters", "", "MACs", "", "values for one image", ""]]
     for model_class, stages in STAGES.items():
@@ -117,13 +126,9 @@ def table_of_costs() -> Table:
         for stage, prefixes in stages.items():
             part = [cost for name, cost in layers.items() if name.startswith(prefixes)]
             sums = [sum(column) for column in zip(*part, strict=True)]
-            cells = [
-                cell
-                for n, total in zip(sums, totals, strict=True)
-                for cell in (millions(n), percent(n / total))
-            ]
-            table.append([model_class.__name__, stage, *cells])
-        table.append([model_class.__name__, "all", *(c for n in totals for c in (millions(n), ""))])
+            shares = [share(n, total) for n, total in zip(sums, totals, strict=True)]
+            table.append([model_class.__name__, stage, *interleaved(sums, shares)])
+        table.append([model_class.__name__, "all", *interleaved(totals, [""] * 3)])
     return table
 
 

@@ -215,16 +215,16 @@ def table_of_disagreements() -> Table:
     inputs = on_meta(theirs.vgg16).classifier[0].in_features
     pool = google.maxpool4.kernel_size
     issue = "[pytorch/vision#906](https://github.com/pytorch/vision/issues/906)"
-    # Three lines a row: where, what, how one notices.
+    # Three lines a row: where, what, how you notice.
     rows = f"""
 often said of VGG
   two or three 3x3 "halve" the weights
   {percent(1 - 18 / 25)} and {percent(1 - 27 / 49)}: divide 18 by 25, 27 by 49
 GoogLeNet, Table 1
-  34M ops for the first convolution
-  {stem:,} weights on {places:,} places are {millions(stem * places)}; \
-{millions(separable * places)} is what the {separable:,} weights of a separable 7x7 would give, \
-7 x 7 x 3 x 8 + 24 x 64
+  2.7K params and 34M ops for the first convolution
+  {stem:,} weights on {places:,} places are {millions(stem * places)}; both printed figures would \
+fit a separable 7x7 of {separable:,} weights, 7 x 7 x 3 x 8 + 24 x 64: \
+{millions(separable * places)}
 GoogLeNet, Table 1
   1072K params and 54M ops for 5a
   they agree with each other, 1072 x 1024 weights on 49 places are {millions(1072 * 1024 * 49)}, \
@@ -275,7 +275,7 @@ re-implementations
   with 10 classes the loss cannot fall below {math.log(math.e + 9) - 1:.2f}
 """
     lines = [line.strip() for line in rows.strip().splitlines()]
-    head = ["where", "what", "how one notices"]
+    head = ["where", "what", "how you notice"]
     return [head, *(lines[i : i + 3] for i in range(0, len(lines), 3))]
 
 
