@@ -84,11 +84,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def handlers_as_before():
-    """What ``cli.run`` sets stays with the test that calls it."""
+    """What ``cli.run`` sets, and pictures that are not saved, stay with their test."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(autouse=True)
