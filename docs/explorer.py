@@ -1,0 +1,206 @@
+"""Write index.html, the explorer: both networks in the browser, from the code itself.
+
+    python -m docs.explorer
+
+One file that opens from disk and asks for nothing else. The page is explorer/template.html with
+style.css, arithmetic.js and script.js put in; the networks are read from models/, what the papers
+say from explorer/papers.json, runs from results/, and the maps from the trained networks.
+"""
+
+import argparse
+import csv
+import json
+import re
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from docs import explorer_code, explorer_maps
+from docs.networks import FILES, on_meta
+from docs.paper_tables import GOOGLENET_TABLE_1
+from engine import cli
+from engine.files import atomic_write
+from models.googlenet import AUX_MIN_SIZE, INCEPTION, ConvReLU, GoogLeNet, Inception
+from models.vgg16 import VGG16
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "index.html"
+PARTS = ROOT / "docs" / "explorer"
+RESULTS = ROOT / "docs" / "results"
+MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
+CLASSES = 99_991  # no width of the networks: where it turns up, the number of classes stands
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=cli.summary(__doc__)).parse_args()
+    with atomic_write(PAGE, "w") as file:
+        file.write(page(explorer_maps.seen()))
+
+
+def page(seen: dict[str, Any]) -> str:
+    """The whole page; ``seen`` is what trained networks see (explorer_maps.py)."""
+    papers = json.loads((PARTS / "papers.json").read_text(encoding="utf-8"))
+    data = {
+        "networks": {name: network(name, papers[name]) for name in MODELS},
+        "what_ifs": papers["what_ifs"],
+        "options": papers["options"],
+        "runs": runs(),
+        "ablations": records("benchmark_ablations.csv"),
+    }
+    text = (PARTS / "template.html").read_text(encoding="utf-8")
+    for name in ("style.css", "arithmetic.js", "script.js"):
+        text = text.replace(f"{{{{{name}}}}}", (PARTS / name).read_text(encoding="utf-8").rstrip())
+    for name, content in (("data", data), ("seen", seen)):
+        # "<" would end the script element early if "/script" followed.
+        line = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace(
+            "<", "\\u003c"
+        )
+        text = text.replace(f"{{{{{name}}}}}", line)
+    return text
+
+
+def seen_in(text: str) -> dict[str, Any]:
+    """What the trained networks see, as a page has it."""
+    return json.loads(re.search(r'id="seen">(.*?)</script>', text)[1])
+
+
+# ---------------------------------------------------------------- the networks
+
+
+def network(name: str, paper: dict[str, Any]) -> dict[str, Any]:
+    """Rows, limits and source of a network, and what its paper says."""
+    model_class = MODELS[name]
+    model = on_meta(model_class, num_classes=CLASSES)
+    sizes = islice((size for size in count(1) if refusal(model_class, image_size=size) is None), 2)
+    smallest, next_size = sizes
+    limits = {"smallest": smallest, "step": next_size - smallest, "messages": {}}
+    impossible = smallest - 1
+    messages = {
+        "size": refusal(model_class, image_size=impossible).replace(f"{impossible}", "{size}")
+    }
+    if model_class is GoogLeNet:
+        impossible = AUX_MIN_SIZE - 1
+        text = refusal(model_class, image_size=impossible, aux_heads=True)
+        messages["heads"] = text.replace(f"{impossible}", "{size}")
+        limits["heads_from"] = AUX_MIN_SIZE
+    limits["messages"] = messages
+
+    code = explorer_code.Code(Path(FILES[model_class].__file__))
+    rows = []
+    printed = iter(GOOGLENET_TABLE_1)
+    for title, names in FILES[model_class].table_rows(model):
+        present = [n for n in names if n in dict(model.named_modules())]
+        key = present[0].rpartition(".")[2]
+        row = {"id": key, "name": title.replace(f"{CLASSES}", "{classes}"), "module": present[0]}
+        if key.startswith("aux"):
+            row["source"] = key.replace("aux", "inception")
+        row["paths"] = paths(model, present)
+        row["code"] = code.of_row(present[0])
+        row["says"] = [fact[1:] for fact in paper["facts"] if re.fullmatch(fact[0], key)]
+        row["tests"] = [test[1:] for test in paper["tests"] if re.fullmatch(test[0], key)]
+        if name == "googlenet" and "source" not in row:
+            row["printed"] = printed_row(next(printed), paper, key)
+        rows.append(row)
+    branches = [name for name, _ in Inception(8, INCEPTION["3a"], False).named_children()]
+    described = {key: paper[key] for key in ("title", "paper", "link", "table", "idea")}
+    return {
+        **described,
+        **limits,
+        "file": code.path.relative_to(ROOT).as_posix(),
+        "source": code.text,
+        "rows": rows,
+        "branches": {b: code.of_attribute(b) for b in branches} if name == "googlenet" else {},
+    }
+
+
+def refusal(model_class: type[nn.Module], **arguments: object) -> str | None:
+    """Why such a network cannot be built, in the words of its ValueError; None if it can be."""
+    try:
+        on_meta(model_class, **arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def printed_row(row: tuple[str, ...], paper: dict[str, Any], key: str) -> dict[str, str]:
+    """A row of GoogLeNet's Table 1, column by column, empty ones left out."""
+    kind, widths, output, ops = row
+    columns = {"type": kind, "output size": output.replace("x", "×")}
+    columns["depth"] = next(
+        (d for k, d in reversed(paper["depth"].items()) if key.startswith(k)), ""
+    )
+    heads = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")
+    values = widths.split(", ") if widths else []
+    heads = heads[1:3] if len(values) == 2 else heads
+    columns |= dict(zip(heads, values, strict=False))
+    columns |= {"params": paper["params"].get(key, ""), "ops": ops}
+    return {head: value for head, value in columns.items() if value}
+
+
+def paths(model: nn.Module, names: list[str]) -> list[list[dict[str, Any]]]:
+    """The layers of a row: one path, or the four of an inception module."""
+    first = model.get_submodule(names[0])
+    if isinstance(first, Inception):
+        return [layers(branch, name) for name, branch in first.named_children()]
+    return [[x for n in names for x in layers(model.get_submodule(n), n.rpartition(".")[2])]]
+
+
+def layers(module: nn.Module, name: str) -> list[dict[str, Any]]:
+    """Every layer of a module in the order of its forward pass, with what its arithmetic needs.
+
+    ReLU changes no number that the page shows, and batch-norm is added there.
+    """
+    if isinstance(module, nn.Conv2d):
+        (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
+        sizes = {"kernel": kernel, "stride": stride, "padding": padding}
+        return [{"kind": "convolution", "name": name, "out": module.out_channels, **sizes}]
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        sizes = {"kernel": module.kernel_size, "stride": module.stride, "padding": module.padding}
+        kind = "max pool" if isinstance(module, nn.MaxPool2d) else "avg pool"
+        same = {"same": True} if getattr(module, "ceil_mode", False) else {}
+        return [{"kind": kind, "name": name, **sizes, **same}]
+    if isinstance(module, nn.Linear):
+        out = "classes" if module.out_features == CLASSES else module.out_features
+        return [{"kind": "linear", "name": name, "out": out}]
+    if isinstance(module, nn.Dropout):
+        return [{"kind": "dropout", "name": name, "share": module.p}]
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return [{"kind": "average", "name": name}]
+    if isinstance(module, nn.LocalResponseNorm):
+        return [{"kind": "normalisation", "name": name}]
+    found = []
+    for child, part in module.named_children():
+        # A ConvReLU is one layer of the paper: its convolution goes by its name.
+        found += layers(part, name if isinstance(module, ConvReLU) else f"{name}.{child}")
+    return found
+
+
+# ---------------------------------------------------------------- recorded runs
+
+
+def records(name: str) -> list[dict[str, str]]:
+    """A file of results/, each line a dict of texts."""
+    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def runs() -> list[dict[str, Any]]:
+    """Every recorded run with its log, column by column."""
+    found = []
+    for run in records("runs.csv"):
+        log = records(run["log"])
+        columns = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds")
+        curves = {column: [float(line[column]) for line in log] for column in columns}
+        test = run["test"]
+        if test.endswith(".json"):
+            text = (RESULTS / test).read_text(encoding="utf-8")
+            test = f"{100 * json.loads(text)['accuracy']:.2f} %"
+        known = {key: run[key] for key in ("dataset", "name", "log", "command", "commit")}
+        found.append({**known, "test": test, **curves})
+    return found
+
+
+if __name__ == "__main__":
+    main()

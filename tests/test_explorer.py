@@ -1,0 +1,524 @@
+"""docs/index.html, the explorer: as the code is now, and right in a real browser."""
+
+import base64
+import fcntl
+import io
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from docs import explorer, explorer_maps
+from docs.figures import layers_of, receptive_field
+from docs.networks import FILES, on_meta
+from engine.inference import load_classifier
+from models import googlenet
+from models.googlenet import INCEPTION, AuxiliaryHead, ConvReLU, GoogLeNet, Inception
+from models.summary import summarise
+from models.vgg16 import VGG16
+from tests.test_documents import selects
+
+PAGE = explorer.PAGE.read_text(encoding="utf-8")
+PARTS = ("template.html", "style.css", "arithmetic.js", "script.js")
+MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="no chromium here: apt-get install chromium"
+)
+ADDRESSES = (  # of every view, and what must be there
+    ("#vgg16", "walk", "VGG16"),
+    ("#vgg16/conv3_1", "walk", "3·3·128·256 + 256 = 295,168"),
+    ("#vgg16/fc1", "walk", "7·7·512·4096 + 4096 = 102,764,544"),
+    ("#googlenet/inception3a", "walk", "64 + 128 + 32 + 32 = 256"),
+    ("#googlenet/inception3a/branch_5x5", "walk", "5·5·16·32 + 32 = 12,832"),
+    ("#googlenet/aux4a", "walk", "3,188,840"),
+    ("#change", "change", "as in the paper"),
+    ("#change/vgg16/size=100", "change", "must be a multiple of 32, got 100"),
+    ("#change/googlenet/size=64", "change", "the map of a 64 px image is too small"),
+    ("#change/googlenet/heads=0&if=3x3", "change", "pytorch/vision#906"),
+    ("#see/clothing/0/inception3a", "see", "inception (3a)"),
+    ("#see/pets/0/conv1", "see", "Cat"),
+    ("#hand/0", "hand", "1·1 + 0·0 + (−1)·0"),
+    ("#hand/99", "hand", "5.75"),
+    ("#trained/0", "trained", "GoogLeNet, 22 epochs"),
+)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_page_is_not_stale(tmp_path, monkeypatch):
+    """After a change: python -m docs.explorer"""
+    monkeypatch.setattr(explorer, "PAGE", tmp_path / "index.html")
+    monkeypatch.setattr(explorer_maps, "seen", lambda: explorer.seen_in(PAGE))
+    monkeypatch.setattr("sys.argv", ["explorer"])
+    explorer.main()
+    assert explorer.PAGE.read_text(encoding="utf-8") == PAGE
+
+
+def pixels(url: str) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), dtype=float)
+
+
+@pytest.mark.parametrize("which", ["clothing", "pets"])
+def test_maps_are_those_of_the_checkpoints(which, root):
+    """Of one photo, up to what another machine rounds differently."""
+    recorded = explorer.seen_in(PAGE)[which]
+    path = root / "checkpoints" / recorded["checkpoint"]
+    assert explorer_maps.digest(path) == recorded["sha256"], "python -m docs.explorer"
+    photo = recorded["photos"][0]
+    stored = pixels(photo["photo"]).astype(np.uint8)
+    image = stored[None] if stored.ndim == 2 else stored.transpose(2, 0, 1)
+    now = explorer_maps.look(load_classifier(path, "cpu"), image)
+    assert now["probabilities"] == pytest.approx(photo["probabilities"], abs=0.02)
+    assert now["layers"].keys() == photo["layers"].keys()
+    for name in ("conv1", "inception3a"):
+        assert now["layers"][name]["channels"] == photo["layers"][name]["channels"]
+        difference = pixels(now["layers"][name]["maps"]) - pixels(photo["layers"][name]["maps"])
+        assert np.abs(difference).mean() < 3
+
+
+def test_page_is_small_and_asks_for_nothing():
+    lines = sum(len((explorer.PARTS / part).read_text("utf-8").splitlines()) for part in PARTS)
+    assert lines <= 1200
+    assert len(PAGE.encode()) <= 2_500_000
+    assert "default-src 'none'" in PAGE and "<noscript>" in PAGE
+    loads = re.findall(r"""(?:\bsrc=|@import|<link[^>]*href=|url\()\s*["']?([^"'\s)>]*)""", PAGE)
+    assert loads and all(load.startswith(("data:", "$")) for load in loads), loads
+
+
+def test_what_it_links_to_is_there(root):
+    papers = json.loads((explorer.PARTS / "papers.json").read_text("utf-8"))
+    for name in MODELS:
+        for _, file, words in papers[name]["tests"]:
+            tests = re.findall(r"^def (test_\w+)", (root / file).read_text("utf-8"), re.MULTILINE)
+            assert selects(words, tests), words
+    for row in [row for n in MODELS for row in explorer.network(n, papers[n])["rows"]]:
+        assert row["says"] and row["tests"] and row["code"]["lines"], row["id"]
+
+
+def test_lines_that_make_a_row():
+    papers = json.loads((explorer.PARTS / "papers.json").read_text("utf-8"))
+    for name, key, expected in (
+        ("vgg16", "conv3_1", ['"block3": (256', "self.block3 =", "x = self.block3"]),
+        ("vgg16", "fc2", ["fc2=nn.Linear", "self.classifier(x)"]),
+        ("googlenet", "inception4d", ['"4d": InceptionWidths', "self.inception4d =", "x = self"]),
+        (
+            "googlenet",
+            "aux4a",
+            ["self.aux4a = self.aux4d = None", "self.aux4a = Aux", "aux4a = self"],
+        ),
+    ):
+        network = explorer.network(name, papers[name])
+        (row,) = (row for row in network["rows"] if row["id"] == key)
+        source = network["source"].splitlines()
+        made = [source[first - 1 : last] for first, last in row["code"]["lines"]]
+        for text in expected:
+            assert any(text in "\n".join(piece) for piece in made), (key, text)
+        assert sum(map(len, made)) <= 8
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(scheme):
+    """WCAG AA for every text colour on every ground that it stands on."""
+    css = (explorer.PARTS / "style.css").read_text("utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
+    if scheme == "dark":
+        assert dict(re.findall(r"--([\w-]+): (#\w{6})", dark)).keys() == colours.keys()
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", dark))
+    meanings = ("convolution", "pooling", "concat", "linear")
+    grounds = ["paper", "card", "wash", "mark", *(f"{hue}-wash" for hue in meanings)]
+    pairs = [(text, ground) for text in ("ink", "quiet") for ground in grounds]
+    pairs += [
+        (hue, ground) for hue in meanings for ground in (f"{hue}-wash", "paper", "card", "wash")
+    ]
+    pairs += [("focus", "paper"), ("focus", "card"), ("paper", "ink")]
+    for text, ground in pairs:
+        low, high = sorted((luminance(colours[text]), luminance(colours[ground])))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+
+
+# ---------------------------------------------------------------- the browser
+
+
+class Browser:
+    """Chromium without a window, told what to do through a pipe (the DevTools protocol)."""
+
+    def __init__(self, profile) -> None:
+        read, to_browser = os.pipe()
+        from_browser, write = os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read, write)]
+        options = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe --no-first-run"
+        command = [CHROMIUM, *options.split(), f"--user-data-dir={profile}"]
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", *command],
+            pass_fds=ends,
+            stderr=subprocess.DEVNULL,
+        )
+        for end in (read, write, *ends):
+            os.close(end)
+        self.out, self.into = os.fdopen(to_browser, "wb", 0), os.fdopen(from_browser, "rb", 0)
+        self.numbers, self.events, self.rest, self.session = itertools.count(1), [], b"", {}
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = {"sessionId": attached["sessionId"]}
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def receive(self) -> dict:
+        while b"\0" not in self.rest:
+            part = self.into.read(1 << 20)
+            assert part, "the browser is gone"
+            self.rest += part
+        message, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(message)
+
+    def call(self, method: str, **params: object) -> dict:
+        number = next(self.numbers)
+        message = {"id": number, "method": method, "params": params, **self.session}
+        self.out.write(json.dumps(message).encode() + b"\0")
+        while (message := self.receive()).get("id") != number:
+            self.events.append(message)
+        assert "error" not in message, message
+        return message["result"]
+
+    def open(self, url: str) -> None:
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.receive())
+
+    def run(self, expression: str) -> object:
+        """The value of an expression in the page; of a promise, what it comes to."""
+        options = {"returnByValue": True, "awaitPromise": True}
+        done = self.call("Runtime.evaluate", expression=expression, **options)
+        assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def go(self, address: str) -> None:
+        """Follow an address, and wait until it is drawn."""
+        wait = "new Promise((done) => setTimeout(done, 20))"
+        self.run(f"location.hash = {json.dumps(address)}; {wait}")
+
+    def press(self, key: str, code: int) -> None:
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            options = {"key": key, "code": key, "windowsVirtualKeyCode": code, **text}
+            self.call("Input.dispatchKeyEvent", type=kind, **options)
+            text = {}
+
+    def size(self, width: int, height: int = 900) -> None:
+        options = {"deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, **options)
+
+    def complaints(self) -> list[dict]:
+        """Errors in the console, and what was asked of the network."""
+        self.run("0")
+        found = []
+        for event in self.events:
+            method, params = event.get("method"), event.get("params", {})
+            entry = params.get("entry", params)
+            loud = entry.get("level") in ("error", "warning") or entry.get("type") in (
+                "error",
+                "assert",
+            )
+            if method == "Runtime.exceptionThrown" or (
+                method in ("Log.entryAdded", "Runtime.consoleAPICalled") and loud
+            ):
+                found.append(event)
+            if method == "Network.requestWillBeSent":
+                url = params["request"]["url"]
+                if not url.startswith(("data:", explorer.PAGE.as_uri())):
+                    found.append(event)
+        return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    browser.open(explorer.PAGE.as_uri())
+    yield browser
+    browser.call("Browser.close")
+    browser.process.wait(20)
+
+
+# ---------------------------------------------------------------- the networks' arithmetic
+
+
+def settings() -> list[dict]:
+    """Thirty: sizes, channels, classes, batch-norm, heads, what-ifs."""
+    plain = {"size": 224, "channels": 3, "classes": 1000, "batchNorm": False, "heads": True}
+    vgg = [
+        *({"size": size, "channels": 1, "classes": 10} for size in (32, 64, 96, 224, 320)),
+        {},
+        {"batchNorm": True},
+        {"whatIf": "5x5"},
+        {"whatIf": "5x5", "size": 64, "batchNorm": True, "classes": 2},
+    ]
+    google = [
+        *({"size": size, "channels": 1, "classes": 10} for size in (80, 81, 96, 127, 299)),
+        *({"size": size, "heads": False, "batchNorm": True} for size in (32, 33, 47, 64, 79)),
+        {},
+        {"heads": False},
+        {"batchNorm": True},
+        {"batchNorm": True, "size": 128, "classes": 2, "channels": 4},
+        *({"whatIf": name} for name in ("3x3", "direct", "114")),
+        {"whatIf": "3x3", "batchNorm": True, "size": 100},
+        {"whatIf": "direct", "heads": False, "size": 64},
+        {"whatIf": "widths", "module": "inception3a", "widths": [10, 20, 30, 40, 50, 60]},
+        {"whatIf": "widths", "module": "inception4a", "widths": [1, 2, 3, 4, 5, 6], "size": 90},
+    ]
+    found = [{"network": "vgg16", **plain, "heads": False, **options} for options in vgg]
+    return found + [{"network": "googlenet", **plain, **options} for options in google]
+
+
+def built(s: dict) -> tuple[nn.Module, list]:
+    """The network of such settings, and its rows."""
+    sizes = {"image_size": s["size"], "in_channels": s["channels"], "num_classes": s["classes"]}
+    heads = {"aux_heads": s["heads"]} if s["network"] == "googlenet" else {}
+    norm, what_if = s["batchNorm"], s.get("whatIf")
+    model = on_meta(MODELS[s["network"]], batch_norm=norm, **sizes, **heads)
+    rows = FILES[MODELS[s["network"]]].table_rows(model)
+    modules = [m for m in model.modules() if isinstance(m, Inception)]
+    with torch.device("meta"):
+        for module in modules if what_if in ("3x3", "direct") else ():
+            (inputs, n3x3), (reduced, n5x5) = (
+                (module.branch_1x1.conv.in_channels, module.branch_3x3.conv.conv.out_channels),
+                (
+                    module.branch_5x5.reduce.conv.out_channels,
+                    module.branch_5x5.conv.conv.out_channels,
+                ),
+            )
+            if what_if == "3x3":
+                module.branch_5x5 = googlenet.reduced_conv(inputs, reduced, n5x5, 3, norm)
+            else:
+                module.branch_3x3 = ConvReLU(inputs, n3x3, 3, norm)
+                module.branch_5x5 = ConvReLU(inputs, n5x5, 5, norm)
+        if what_if == "114":
+            model.inception4d = Inception(512, INCEPTION["4d"]._replace(n3x3_reduce=114), norm)
+        if what_if == "widths":
+            widths = googlenet.InceptionWidths(*s["widths"])
+            total = widths.n1x1 + widths.n3x3 + widths.n5x5 + widths.pool_proj
+            inputs, follower = {"inception3a": (192, "3b"), "inception4a": (480, "4b")}[s["module"]]
+            setattr(model, s["module"], Inception(inputs, widths, norm))
+            setattr(model, f"inception{follower}", Inception(total, INCEPTION[follower], norm))
+            if s["module"] == "inception4a":
+                model.aux4a = AuxiliaryHead(total, s["classes"], (s["size"] + 15) // 16, norm)
+        if what_if == "5x5":
+            for number, block in enumerate(list(model.children())[:5], 1):
+                first, second = (getattr(block, f"conv{number}_{i}") for i in (1, 2))
+                wide = nn.Conv2d(
+                    first.in_channels, second.out_channels, 5, padding=2, bias=not norm
+                )
+                setattr(block, f"conv{number}_1", wide)
+                for part in ("conv", "bn", "relu"):
+                    block._modules.pop(f"{part}{number}_2", None)
+            rows = [
+                (re.sub("conv3-", "conv5-", name) if "_1" in parts[0] else name, parts)
+                for name, parts in rows
+                if "_2" not in parts[0]
+            ]
+    return model, rows
+
+
+def kept(model: nn.Module, rows: list) -> list[int]:
+    """How many values training keeps of one image, row by row: each output once."""
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    kinds += (nn.LocalResponseNorm, nn.Linear, Inception)
+    values = {}
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+
+            def record(_module, _inputs, output, name=name):
+                values[name] = output[0].numel()
+
+            module.register_forward_hook(record)
+    size = model.image_size
+    model.train()(torch.empty(2, model.in_channels, size, size, device="meta"))
+    return [
+        sum(n for key, n in values.items() if any(f"{key}.".startswith(f"{p}.") for p in parts))
+        for _, parts in rows
+    ]
+
+
+@needs_chromium
+def test_thirty_settings_row_by_row(browser):
+    asked = settings()
+    assert len(asked) == 30
+    compute = "arithmetic.compute(data.networks[s.network], s)"
+    row = "({name, shape, parameters, macs, values}) => [name, shape, parameters, macs, values]"
+    pages = browser.run(f"{json.dumps(asked)}.map((s) => {compute}.rows.map({row}))")
+    for s, page in zip(asked, pages, strict=True):
+        model, rows = built(s)
+        values = kept(model, rows)
+        table = summarise(model, rows)
+        expected = [[r.name, list(r.shape), r.parameters, r.macs] for r in table]
+        assert page == [[*r, v] for r, v in zip(expected, values, strict=True)], s
+
+
+@needs_chromium
+def test_what_cannot_be_built(browser):
+    for name, options in (
+        ("vgg16", {"image_size": 100}),
+        ("vgg16", {"image_size": 0}),
+        ("googlenet", {"image_size": 31}),
+        ("googlenet", {"image_size": 79, "aux_heads": True}),
+    ):
+        s = {"size": options["image_size"], "heads": options.get("aux_heads", False)}
+        s |= {"channels": 3, "classes": 10, "batchNorm": False}
+        error = browser.run(f"arithmetic.compute(data.networks.{name}, {json.dumps(s)}).error")
+        assert error == explorer.refusal(MODELS[name], **options)
+
+
+@needs_chromium
+def test_receptive_fields(browser):
+    """What the page says, against the reckoning of docs/figures.py along the widest windows."""
+    for name, model_class in MODELS.items():
+        code = f"papersOwn.{name}.rows.map(({{module, output}}) => [module, output.field])"
+        fields = receptive_field(layers_of(on_meta(model_class)))
+        grown = {key: field for key, field in fields}
+        for module, field in browser.run(code):
+            inside = [f for key, f in grown.items() if f"{key}.".startswith(f"{module}.")]
+            assert not inside or field == inside[-1], module
+        assert len(grown) > 15
+
+
+@needs_chromium
+@pytest.mark.parametrize("size", [64, 75])
+def test_frame_on_the_photo(browser, size):
+    """Light one column of pixels after the other: a cell answers to those in its frame alone."""
+    model = GoogLeNet(1, 10, size, batch_norm=True).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+    s = {"size": size, "channels": 1, "classes": 10, "batchNorm": True, "heads": False}
+    rows = browser.run(f"arithmetic.compute(data.networks.googlenet, {json.dumps(s)}).rows")
+    x = torch.eye(size)[:, None, None, :].expand(-1, 1, size, -1)
+    with torch.no_grad():
+        for row in rows[:6]:
+            x = model.get_submodule(row["module"])(x)
+            answers = x[:, 0, x.shape[2] // 2] > 0  # pixel x cell
+            field, jump, start = (row["output"][key] for key in ("field", "jump", "start"))
+            for cell in range(answers.shape[1]):
+                left = start + cell * jump - (field - 1) / 2
+                seen = [left <= pixel <= left + field - 1 for pixel in range(size)]
+                assert answers[:, cell].tolist() == seen, (row["id"], cell)
+
+
+@needs_chromium
+def test_layer_by_hand_against_autograd(browser):
+    draw = random.Random(19)
+
+    def matrix(n: int, whole: bool) -> list[list[float]]:
+        pick = (lambda: draw.randint(-3, 3)) if whole else (lambda: draw.gauss(0, 1))
+        return [[pick() for _ in range(n)] for _ in range(n)]
+
+    inputs = [
+        {
+            "X": matrix(5, w),
+            "K": matrix(3, w),
+            "b": draw.randint(-1, 2),
+            "dP": matrix(2, w),
+            "rate": r,
+        }
+        for w in (True, False)
+        for r in (0.01, 0.1)
+        for _ in range(5)
+    ]
+    for given, page in zip(
+        inputs, browser.run(f"{json.dumps(inputs)}.map((g) => arithmetic.layer(g))"), strict=True
+    ):
+        tensors = {k: torch.tensor(v, dtype=torch.double) for k, v in given.items()}
+        x, kernel, weights = (tensors[key][None, None] for key in ("X", "K", "dP"))
+        x, kernel, bias = (t.requires_grad_() for t in (x, kernel, tensors["b"][None]))
+
+        def forward(x, kernel, bias):
+            y = F.conv2d(x, kernel, bias)
+            return y, F.relu(y), F.max_pool2d(F.relu(y), 2, 1)
+
+        y = F.conv2d(x, kernel, bias)
+        z = F.relu(y)
+        p = F.max_pool2d(z, 2, 1)
+        for step in (y, z):
+            step.retain_grad()
+        loss = (weights * p).sum()
+        loss.backward()
+        new = (kernel - given["rate"] * kernel.grad, bias - given["rate"] * bias.grad)
+        new_loss = (weights * F.max_pool2d(F.relu(F.conv2d(x, *new)), 2, 1)).sum()
+        expected = {"Y": y, "Z": z, "P": p, "dZ": z.grad, "dY": y.grad, "dK": kernel.grad}
+        expected |= {"dX": x.grad, "db": bias.grad, "newK": new[0], "newb": new[1]}
+        expected |= {"L": loss, "newL": new_loss}
+        for name, value in expected.items():
+            ours = torch.tensor(page[name], dtype=torch.double).flatten()
+            torch.testing.assert_close(ours, value.detach().flatten(), msg=name)
+
+
+# ---------------------------------------------------------------- the views
+
+
+@needs_chromium
+def test_every_view_has_an_address(browser):
+    visible = "document.querySelector('main > section:not([hidden])')"
+    for width in (380, 1280):
+        browser.size(width)
+        for address, view, text in ADDRESSES:
+            browser.go(address)
+            assert browser.run(f"{visible}.id") == view, address
+            assert text in browser.run(f"{visible}.innerText"), address
+            wide = browser.run("document.documentElement.scrollWidth")
+            assert wide <= width, (address, wide)
+    browser.run("document.documentElement.style.fontSize = '200%'")
+    for address, _, _ in ADDRESSES:
+        browser.go(address)
+        assert browser.run("document.documentElement.scrollWidth") <= 1280, address
+    browser.run("document.documentElement.style.fontSize = ''")
+    assert browser.complaints() == []
+
+
+@needs_chromium
+def test_every_view_by_keyboard(browser):
+    browser.size(1280)
+    browser.open(explorer.PAGE.as_uri())
+    view = "document.querySelector('main > section:not([hidden])').id"
+    for expected in ("change", "see", "hand", "trained", "walk"):
+        for _ in range(40):
+            browser.press("Tab", 9)
+            if browser.run("document.activeElement.dataset.view") == expected:
+                break
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert browser.run(outline) != "none", "the focus cannot be seen"
+        browser.press("Enter", 13)
+        time.sleep(0.05)
+        assert browser.run(view) == expected
+        if expected != "walk":
+            browser.run("document.querySelector('.skip').focus()")
+    browser.go("#googlenet/inception3a")
+    browser.press("ArrowRight", 39)
+    time.sleep(0.05)
+    assert browser.run("location.hash") == "#googlenet/inception3b"
+    browser.go("#hand/0")
+    for _ in range(9):
+        browser.press("ArrowRight", 39)
+        time.sleep(0.02)
+    assert browser.run("location.hash") == "#hand/9"
+    assert browser.complaints() == []
