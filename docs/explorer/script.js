@@ -24,10 +24,14 @@ function h(tag, attributes = {}, ...children) {
 const fill = (id, ...children) => $(id).replaceChildren(...children.flat(9).filter(Boolean));
 const here = (condition, what = "true") => (condition ? what : null);
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+const length = (share) => `${(100 * share).toFixed(1)}%`; // of a bar
 const short = (n) =>
   n >= 1e9 ? `${(n / 1e9).toFixed(2)} billion` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} million` : comma(n);
-const megabytes = (values) => `${comma(Math.round((values * 4) / 1e5) / 10)} MB`;
+const millions = (n) => (n ? `${(n / 1e6).toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 })} M` : "0");
+const memory = (values) => (values < 25e3 ? `${comma(Math.round(values / 25) / 10)} kB` : `${comma(Math.round(values / 25e3) / 10)} MB`);
 const shapeOf = ({ channels, side, flat }) => (flat ? comma(channels) : `${channels} × ${side} × ${side}`);
+const title = (row) => row.name.replace(/(\d)x(\d)/g, "$1×$2");
+const brief = (row) => title(row).replace(/^inception \((.*)\)$/, "$1").replace("convolution", "conv").replace(/ 3×3\/2/, "");
 const minus = (n) => String(n).replace("-", "−");
 
 /** The colour of a row or a layer: what it does. */
@@ -52,19 +56,19 @@ function tableOf({ rows, main, all }, { link, current, before, compact }) {
   const cell = (row, what, write, bar) => {
     const [was, is] = [old?.get(row.id) && write(old.get(row.id)), write(row)];
     const moved = was !== undefined && was !== is;
-    const share = bar ? h("span", { class: "bar", "--share": percent(row[what] / most(what)) }) : null;
+    const share = bar ? h("span", { class: "bar", "--share": length(row[what] / most(what)) }) : null;
     return h("td", { class: here(moved, "moved") }, moved ? h("s", {}, was) : null, is, share);
   };
   const line = (row) =>
     h("tr", { class: `${hue(row)} ${old && !old.has(row.id) ? "new" : ""}`, "data-current": here(row.id === current) },
-      h("th", { scope: "row" }, h("a", { href: link(row), "aria-current": here(row.id === current) }, row.name)),
+      h("th", { scope: "row" }, h("a", { href: link(row), "aria-current": here(row.id === current) }, title(row))),
       cell(row, "shape", (r) => shapeOf(r.output)),
       cell(row, "parameters", (r) => comma(r.parameters), true),
-      cell(row, "macs", (r) => comma(r.macs), true),
-      compact ? null : cell(row, "values", (r) => megabytes(r.values)));
+      cell(row, "macs", (r) => (compact ? millions(r.macs) : comma(r.macs)), true),
+      compact ? null : cell(row, "values", (r) => memory(r.values)));
   const foot = (name, total) =>
     h("tr", {}, h("th", { scope: "row" }, name), h("td"), h("td", {}, comma(total.parameters)),
-      h("td", {}, comma(total.macs)), compact ? null : h("td", {}, megabytes(total.values)));
+      h("td", {}, compact ? millions(total.macs) : comma(total.macs)), compact ? null : h("td", {}, memory(total.values)));
   return h("table", {},
     h("thead", {}, h("tr", {}, ["Row", "Output", "Parameters", "MACs", compact ? null : "Memory"].filter(Boolean).map((t) => h("th", { scope: "col" }, t)))),
     h("tbody", {}, rows.map(line)),
@@ -96,18 +100,18 @@ const papersOwn = Object.fromEntries(Object.entries(data.networks).map(([name, n
 
 function strip(name, result, current) {
   const unit = 1.5 / 512; // rem a channel
+  const volume = ({ channels, side }) => `height:${(11 * side) / 224}rem;width:${channels * unit}rem`;
   const box = (row) => {
-    const { channels, side } = row.output;
     const parts = row.paths.length > 1 ? row.paths.map((path) => h("i", { class: hue(path.at(-1).kind === "convolution" && path[0].kind !== "convolution" ? path[0] : path.at(-1)), "--part": path.at(-1).output.channels })) : [];
-    return h("span", { class: `box ${hue(row)}`, style: `height:${(11 * side) / 224}rem;width:${channels * unit}rem` }, parts);
+    return h("span", { class: `box ${hue(row)}`, style: volume(row.output) }, parts);
   };
-  const label = (row) => row.name.replace(/^inception \((.*)\)$/, "$1").replace("convolution", "conv");
   const main = result.rows.filter((row) => !row.source);
-  fill("strip", main.map((row) => {
+  const picture = h("div", { class: "column" }, h("span", { class: "layer" }, h("span", { class: "box image", style: volume(main[0].input) }), h("span", { class: "name" }, "image")));
+  fill("strip", picture, main.map((row) => {
     const head = result.rows.find((other) => other.source === row.id);
     return h("div", { class: "column" },
-      h("a", { class: "layer", href: `#${name}/${row.id}`, "aria-current": here(row.id === current), "aria-label": `${row.name}, ${shapeOf(row.output)}` },
-        box(row), h("span", { class: "name" }, label(row))),
+      h("a", { class: "layer", href: `#${name}/${row.id}`, "aria-current": here(row.id === current), "aria-label": `${title(row)}, ${shapeOf(row.output)}` },
+        box(row), h("span", { class: "name" }, brief(row))),
       head ? h("a", { class: "branch head", href: `#${name}/${head.id}`, "aria-current": here(head.id === current), "aria-label": head.name }, "head") : null);
   }));
   const chosen = $("strip").querySelector("[aria-current]");
@@ -129,9 +133,9 @@ function showWalk(name, id, branch) {
   const total = (term, value, note) => h("div", {}, h("dt", {}, term), h("dd", {}, value, h("small", {}, note)));
   fill("totals",
     total("Parameters", short(main.parameters), all.parameters > main.parameters ? `${comma(all.parameters)} with the heads` : comma(main.parameters)),
-    total("MACs for one image", short(main.macs), "one MAC: one use of one weight"),
-    total("Activations of one image", megabytes(main.values), "each output once, 32 bits"),
-    total("One last cell sees", `${Math.max(...main ? result.rows.filter((r) => !r.output.flat && r.output.side > 1).map((r) => r.output.field) : [])} px`, "of 224, before the map is flattened"));
+    total("MACs for one image", short(main.macs), "one MAC uses one weight once"),
+    total("Activations of one image", memory(main.values), "each output once, 32 bits"),
+    total("One last cell sees", `${Math.max(...main ? result.rows.filter((r) => !r.output.flat && r.output.side > 1).map((r) => r.output.field) : [])} px`, "a side; the image has 224"));
   strip(name, result, row.id);
   fill("rows", tableOf(result, { link: (r) => `#${name}/${r.id}`, current: row.id, compact: true }));
   fill("detail", detail(name, result, row, branch));
@@ -153,14 +157,14 @@ function detail(name, result, row, branch) {
   const says = row.says.map(([text, where]) => h("li", {}, text, " ", h("cite", {}, where)));
   const whole = shown.output.flat || shown.output.side === 1;
   return [
-    h("header", {}, h("h2", {}, row.name, " ", h("span", { class: `tag ${hue(row)}` }, KINDS[hue(row)])),
-      step(result.rows[at - 1], "←", "row before"), step(result.rows[at + 1], "→", "next row")),
+    h("header", {}, h("h2", {}, title(row)), h("span", { class: `tag ${hue(row)}` }, KINDS[hue(row)]),
+      h("span", { class: "chips" }, step(result.rows[at - 1], "←", "row before"), step(result.rows[at + 1], "→", "next row"))),
     row.paths.length > 1 ? modulePicture(name, row, branch) : null,
     h("dl", { class: "facts" },
       fact("Output", shapeOf(shown.output), path ? "of this branch" : `from ${shapeOf(row.input)}`),
       fact("Parameters", comma(shown.parameters), of?.("parameters")),
       fact("MACs", comma(shown.macs), of?.("macs")),
-      fact("A cell sees", `${shown.output.field} px`, whole || shown.output.field >= 224 ? "the whole image and its padding" : `stride ${shown.output.jump} px`)),
+      fact("A cell sees", `${shown.output.field} px`, whole || shown.output.field >= 224 ? "more than the image has" : `stride ${shown.output.jump} px`)),
     h("h3", {}, path ? "Worked out, for this branch" : "Worked out"), sumsOf(row, path && branch),
     h("h3", {}, "In the paper"),
     row.printed ? h("table", { class: "printed" }, h("thead", {}, h("tr", {}, Object.keys(row.printed).map((c) => h("th", { scope: "col" }, c)))),
@@ -196,7 +200,7 @@ function codeOf(network, { lines, calls }) {
       const [, code, comment] = documentation || quotes ? [0, "", text] : text.match(/^([^#]*)(.*)$/);
       if (quotes === 1) documentation = !documentation;
       const kind = inside(lines, i + 1) ? "made" : inside(calls, i + 1) ? "called" : null;
-      return h("span", { class: kind }, code, comment && h("span", { class: "comment", style: "display:inline" }, comment), code || comment ? null : " ");
+      return h("span", { class: kind }, code, comment && h("i", {}, comment), code || comment ? null : " ");
     }));
 }
 
@@ -247,7 +251,7 @@ function showChange(name = "googlenet", text = "") {
   }
   const change = (term, what, write) => {
     const [was, is] = [before.all[what], result.all[what]];
-    const note = was === is ? "as in the paper" : `${is > was ? "+" : "−"}${write(Math.abs(is - was))}, ${(is / was).toFixed(2)} times the paper's ${write(was)}`;
+    const note = was === is ? "as in the paper" : `${is > was ? "+" : "−"}${write(Math.abs(is - was))}: ${(is / was).toFixed(2)} of the paper's`;
     return h("div", {}, h("dt", {}, term), h("dd", {}, write(is), h("small", {}, note)));
   };
   const notes = data.what_ifs.filter(([of, id]) => of === s.network && id === s.whatIf).map((w) => w[3]);
@@ -257,12 +261,12 @@ function showChange(name = "googlenet", text = "") {
   const gone = before.rows.length - result.rows.length;
   fill("answer",
     h("dl", { class: "totals" }, change(s.network === "googlenet" && s.heads ? "Parameters, heads included" : "Parameters", "parameters", comma),
-      change("MACs for one image", "macs", comma), change("Activations of one image", "values", megabytes)),
+      change("MACs for one image", "macs", comma), change("Activations of one image", "values", memory)),
     h("p", { class: "note" }, shapes.length ? `${shapes.length} of ${result.rows.length} rows put out another shape.` : "No row puts out another shape.", gone > 0 ? ` ${gone} rows are gone.` : ""),
     notes.map((text) => h("p", { class: "note" }, text)));
   const row = result.rows.find((one) => one.id === s.row);
   fill("changed-rows", tableOf(result, { link: (r) => addressOf({ ...s, row: r.id === s.row ? null : r.id }), current: s.row, before }),
-    row ? h("div", { class: "card", style: "margin-top:1.5rem" }, h("h2", {}, row.name), h("h3", {}, "Worked out with these settings"), sumsOf(row)) : h("p", { class: "quiet note" }, "Choose a row to see its arithmetic. Memory: every output once in 32 bits, as training keeps it; ReLU works in place."));
+    row ? h("div", { class: "card", style: "margin-top:1.5rem" }, h("h2", {}, title(row)), h("h3", {}, "Worked out with these settings"), sumsOf(row)) : h("p", { class: "quiet note" }, "Choose a row to see its arithmetic. Memory: every output once in 32 bits, as training keeps it; ReLU works in place."));
 }
 
 let builtFor = "";
@@ -304,7 +308,7 @@ function buildForm(s) {
 
 // ------------------------------------------------------------------- 3. see what it sees
 
-let cell = [0, 0];
+let cell = [];
 let heat = false;
 function showSee(which, index, layer) {
   const network = seen[which] ?? seen.clothing;
@@ -316,11 +320,11 @@ function showSee(which, index, layer) {
   const rows = arithmetic.compute(data.networks.googlenet, { ...PAPER, size: network.size, channels: network.channels, heads: false }).rows;
   const row = rows.find((one) => one.id === name);
   const { side, field, jump, start } = row.output;
-  cell = cell.map((c) => Math.max(0, Math.min(side - 1, c)));
+  cell = [0, 1].map((axis) => Math.max(0, Math.min(side - 1, cell[axis] ?? side >> 1)));
   fill("photos", Object.entries(seen).map(([id, { photos }]) => photos.map((p, i) =>
     h("a", { href: `#see/${id}/${i}/${name}`, "aria-current": here(p === photo) }, h("img", { src: p.photo, alt: "" }), p.name))));
   fill("layers", Object.keys(photo.layers).map((id) =>
-    h("a", { href: `#see/${which}/${index}/${id}`, "aria-current": here(id === name) }, rows.find((r) => r.id === id).name.replace(/^inception \((.*)\)$/, "$1"))));
+    h("a", { href: `#see/${which}/${index}/${id}`, "aria-current": here(id === name) }, brief(rows.find((r) => r.id === id)))));
   const part = (pixels) => `${(100 * pixels) / network.size}%`;
   const centre = cell.map((c) => start + c * jump + 0.5);
   const frame = h("span", { class: "frame", style: `left:${part(centre[1] - field / 2)};top:${part(centre[0] - field / 2)};width:${part(field)};height:${part(field)}` });
@@ -328,19 +332,19 @@ function showSee(which, index, layer) {
   const again = () => keepFocus(() => showSee(which, index, name));
   const move = (axis) => (event) => { if (event.target.value !== "") { cell = cell.with(axis, Number(event.target.value)); again(); } };
   fill("looking",
-    h("div", { class: "photo" }, h("img", { src: photo.photo, alt: photo.name }), heat ? h("img", { src: photo.evidence, alt: `Evidence for ${best[0][1]}: the bright places count` }) : frame),
+    h("div", { class: `photo ${network.size > 64 ? "smooth" : ""}` }, h("img", { src: photo.photo, alt: photo.name }), heat ? h("img", { src: photo.evidence, alt: `Evidence for ${best[0][1]}: the bright places count` }) : frame),
     h("div", { class: "controls" }, ["Row", "Column"].map((label, axis) => h("label", {}, label, h("input", { type: "number", min: 0, max: side - 1, value: cell[axis], "data-cell": label, onchange: move(axis) }))),
       h("button", { type: "button", "aria-pressed": String(heat), onclick: () => { heat = !heat; again(); } }, "Where the evidence lies")),
-    h("p", { class: "note quiet" }, `A cell of ${row.name} sees ${field} × ${field} of the ${network.size} × ${network.size} pixels; its neighbour sees the same ${jump} px further on.`),
+    h("p", { class: "note quiet" }, `A cell of ${title(row)} sees ${field} × ${field} pixels${field < network.size ? ` of the image's ${network.size} × ${network.size}` : `, more than the image has (${network.size} × ${network.size})`}. Its neighbour sees as much, ${jump} px further on.`),
     h("h3", {}, "The answer"),
-    h("div", { class: "answers" }, best.map(([p, label]) => [h("span", {}, label), h("b", { "--share": percent(p) }), h("span", { class: "number" }, percent(p))])));
+    h("div", { class: "answers" }, best.map(([p, label]) => [h("span", {}, label), h("b", { "--share": length(p) }), h("span", { class: "number" }, percent(p))])));
   const pick = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     cell = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width].map((x) => Math.floor(x * side));
     again();
   };
   const size = `${100 / side}%`;
-  fill("maps", h("h2", {}, row.name), h("p", { class: "quiet", style: "margin-bottom:1rem" }, `${here_.of} maps of ${side} × ${side}; these eight are the strongest on this image. Bright is large. Choose a cell.`),
+  fill("maps", h("h2", {}, title(row)), h("p", { class: "quiet", style: "margin-bottom:1rem" }, `${here_.of} maps of ${side} × ${side}; these eight are the strongest on this image. Bright is large. Choose a cell.`),
     h("div", { class: "maps" }, here_.channels.map((channel, i) => h("figure", {},
       h("div", { class: "map", role: "img", "aria-label": `Map of channel ${channel}`, onclick: pick, style: `background-image:url(${here_.maps});background-position:${(100 * i) / 7}% 0` },
         h("i", { style: `left:${(100 * cell[1]) / side}%;top:${(100 * cell[0]) / side}%;width:${size};height:${size}` })),
@@ -356,6 +360,7 @@ const EXAMPLE = {
 let given = structuredClone(EXAMPLE);
 const neat = (n) => minus(Number(n.toFixed(4)));
 const bracket = (n) => (n < 0 ? `(${neat(n)})` : neat(n));
+const equals = (text, value) => (text === "" || text === neat(value) ? neat(value) : `${text} = ${neat(value)}`);
 const products = (terms) => terms.map(([a, c]) => `${bracket(a)}·${bracket(c)}`).join(" + ");
 
 /** All steps: which matrix and cell they fill, what they read, and the sum in words and numbers. */
@@ -369,14 +374,14 @@ function stepsOf(r) {
   steps.push({ phase: "Loss", name: "L", value: r.L, reads: { P: under(0, 0, 2), dP: under(0, 0, 2) }, text: "A loss made up so that its gradient with respect to P is known: it is dP.", sum: `${products(given.dP.flatMap((line, i) => line.map((g, j) => [g, r.P[i][j]])))} = ${neat(r.L)}` });
   all(r.dZ, "dZ", (i, j, g) => {
     const from = r.winners.flatMap((line, p) => line.map((w, q) => [w, p, q])).filter(([w]) => w[0] === i && w[1] === j);
-    return { phase: "Back through pooling", pooled: true, reads: { dP: from.map(([, p, q]) => [p, q]), Z: [[i, j]] }, text: from.length ? `It was the largest of ${from.length === 1 ? "one window" : `${from.length} windows`} and gets ${from.length === 1 ? "its gradient" : "the sum of their gradients"}. Of equal ones the first counts.` : "It was the largest of no window, and gets nothing.", sum: `${from.map(([, p, q]) => bracket(given.dP[p][q])).join(" + ") || "0"}${from.length === 1 ? "" : ` = ${neat(g)}`}` };
+    return { phase: "Back through pooling", pooled: true, reads: { dP: from.map(([, p, q]) => [p, q]), Z: [[i, j]] }, text: from.length ? `It was the largest of ${from.length === 1 ? "one window" : `${from.length} windows`} and gets ${from.length === 1 ? "its gradient" : "the sum of their gradients"}. Of equal ones the first counts.` : "It was the largest of no window, and gets nothing.", sum: equals(from.map(([, p, q]) => bracket(given.dP[p][q])).join(" + "), g) };
   });
   all(r.dY, "dY", (i, j, g) => ({ phase: "Back through ReLU", reads: { dZ: [[i, j]], Y: [[i, j]] }, text: r.Y[i][j] > 0 ? "Y is positive here: the gradient goes through." : "Y is not positive here: the gradient stops.", sum: `${r.Y[i][j] > 0 ? 1 : 0}·${bracket(r.dZ[i][j])} = ${neat(g)}` }));
   const placed = () => r.dY.flatMap((line, i) => line.map((g, j) => [g, i, j])).filter(([g]) => g !== 0);
-  const live = (terms) => products(terms.filter(([g]) => g !== 0)) || "0";
-  all(r.dK, "dK", (u, v, g) => ({ phase: "Gradient of the kernel", reads: { dY: placed().map(([, i, j]) => [i, j]), X: placed().map(([, i, j]) => [i + u, j + v]) }, text: "Over all places: the gradient there times the pixel that this weight met. Zeros are left out.", sum: `${live(r.kernelTerms(u, v))} = ${neat(g)}` }));
-  steps.push({ phase: "Gradient of the bias", name: "db", value: r.db, reads: { dY: under(0, 0, 3) }, text: "The bias met a 1 everywhere: the sum of dY.", sum: `${placed().map(([g]) => bracket(g)).join(" + ") || "0"} = ${neat(r.db)}` });
-  all(r.dX, "dX", (p, q, g) => ({ phase: "Gradient of the image", reads: { dY: placed().filter(([, i, j]) => given.K[p - i]?.[q - j] !== undefined).map(([, i, j]) => [i, j]), K: placed().filter(([, i, j]) => given.K[p - i]?.[q - j] !== undefined).map(([, i, j]) => [p - i, q - j]) }, text: "Over all places whose window held this pixel: the gradient there times the weight that lay on it.", sum: `${live(r.imageTerms(p, q))} = ${neat(g)}` }));
+  const live = (terms, value) => equals(products(terms.filter(([g]) => g !== 0)), value);
+  all(r.dK, "dK", (u, v, g) => ({ phase: "Gradient of the kernel", reads: { dY: placed().map(([, i, j]) => [i, j]), X: placed().map(([, i, j]) => [i + u, j + v]) }, text: "Over all places: the gradient there times the pixel that this weight met. Zeros are left out.", sum: live(r.kernelTerms(u, v), g) }));
+  steps.push({ phase: "Gradient of the bias", name: "db", value: r.db, reads: { dY: under(0, 0, 3) }, text: "The bias met a 1 everywhere: the sum of dY.", sum: equals(placed().map(([g]) => bracket(g)).join(" + "), r.db) });
+  all(r.dX, "dX", (p, q, g) => ({ phase: "Gradient of the image", reads: { dY: placed().filter(([, i, j]) => given.K[p - i]?.[q - j] !== undefined).map(([, i, j]) => [i, j]), K: placed().filter(([, i, j]) => given.K[p - i]?.[q - j] !== undefined).map(([, i, j]) => [p - i, q - j]) }, text: "Over all places whose window held this pixel: the gradient there times the weight that lay on it.", sum: live(r.imageTerms(p, q), g) }));
   all(r.newK, "K after", (u, v, w) => ({ phase: "One step of learning", reads: { K: [[u, v]], dK: [[u, v]] }, text: "Against the gradient, as far as the learning rate says.", sum: `${neat(given.K[u][v])} − ${neat(given.rate)}·${bracket(r.dK[u][v])} = ${neat(w)}` }));
   const squares = sum(r.dK.flat().map((g) => g * g)) + r.db * r.db;
   steps.push({ phase: "One step of learning", name: "L after", value: r.newL, reads: {}, text: `With the new K and b = ${neat(given.b)} − ${neat(given.rate)}·${bracket(r.db)} = ${neat(r.newb)}, forward once more. A small step should lower the loss by the rate times the sum of the squared gradients.`, sum: `L: ${neat(r.L)} → ${neat(r.newL)}; expected ${neat(r.L)} − ${neat(given.rate)}·${neat(squares)} = ${neat(r.L - given.rate * squares)}` });
@@ -392,17 +397,13 @@ function showHand(position) {
   const phases = [...new Set(steps.map((step) => step.phase))];
   if (!$("stepper").firstChild) {
     fill("stepper",
-      h("div", { class: "buttons" }, h("button", { type: "button", id: "back" }, "← Back"), h("button", { type: "button", id: "next" }, "Next →"),
-        h("button", { type: "button", id: "random" }, "Other numbers"), h("button", { type: "button", id: "example" }, "The example"), h("output", { id: "count" })),
+      h("div", { class: "buttons" }, h("button", { type: "button", id: "back" }, "← Back"), h("button", { type: "button", id: "next" }, "Next →"), h("output", { id: "count" })),
       h("input", { type: "range", min: 0, max: steps.length - 1, id: "step", "aria-label": "Step" }), h("nav", { class: "chips", id: "phases", "aria-label": "Phases" }),
       h("div", { class: "sentence", id: "sentence", "aria-live": "polite" }));
     const position_ = () => Number(location.hash.split("/")[1]) || 0;
     $("back").onclick = () => go(Math.max(0, position_() - 1));
     $("next").onclick = () => go(Math.min(steps.length - 1, position_() + 1));
     $("step").oninput = (event) => go(event.target.value);
-    const draw = (like) => like.map((line) => line.map(() => Math.floor(Math.random() * 7) - 3));
-    $("random").onclick = () => { given = { X: draw(given.X), K: draw(given.K), b: 1, dP: draw(given.dP), rate: given.rate }; showHand(position_()); };
-    $("example").onclick = () => { given = structuredClone(EXAMPLE); showHand(position_()); };
   }
   $("step").value = at;
   $("step").max = steps.length - 1;
@@ -410,21 +411,23 @@ function showHand(position) {
   $("next").disabled = at === steps.length - 1;
   $("count").textContent = `step ${at + 1} of ${steps.length}`;
   fill("phases", phases.map((phase) => h("a", { href: `#hand/${steps.findIndex((step) => step.phase === phase)}`, "aria-current": here(phase === now.phase) }, phase)));
+  const chosen = $("phases").querySelector("[aria-current]");
+  $("phases").scrollLeft = chosen.offsetLeft - $("phases").offsetLeft - $("phases").clientWidth / 2 + chosen.offsetWidth / 2;
   const index = now.i === undefined ? "" : `[${now.i}, ${now.j}]`;
   fill("sentence", h("p", {}, h("strong", {}, `${now.name}${index}. `), now.text, h("output", { class: "sum" }, `${now.name}${index} = `.replace("L after = ", ""), now.sum)));
 
   const change = (take) => (event) => { if (event.target.value !== "") take(Number(event.target.value)); keepFocus(() => showHand(at)); };
-  const known = (name, i, j) => { const k = steps.findIndex((step) => step.name === name && step.i === i && step.j === j); return k < 0 || k <= at; };
   const matrix = (name, values, note, editable) => {
     const marks = new Set((now.reads[name] ?? []).map(String));
     return h("table", { class: `matrix ${editable ? "given" : ""}` }, h("caption", {}, name, " ", h("small", {}, note)),
       h("tbody", {}, values.map((line, i) => h("tr", {}, line.map((value, j) => {
         const current = now.name === name && now.i === i && now.j === j;
         const label = `${name}[${i}, ${j}]`;
+        const step = steps.findIndex((one) => one.name === name && one.i === i && one.j === j);
         const mark = current ? "now" : marks.has(`${i},${j}`) ? (now.pooled ? "pooled" : "in") : "";
         const shown = editable ? h("input", { type: "number", step: "any", value, "aria-label": label, "data-cell": label, onchange: change((number) => { given[name][i][j] = number; }) })
-          : known(name, i, j) ? neat(value) : "·";
-        return h("td", { class: mark }, shown);
+          : step <= at ? neat(value) : "·";
+        return h("td", { class: mark, onclick: editable || step < 0 ? null : () => go(step) }, shown);
       })))));
   };
   const single = (name, key, note) => h("table", { class: "matrix given" }, h("caption", {}, name, " ", h("small", {}, note)), h("tbody", {}, h("tr", {}, h("td", {}, h("input", { type: "number", step: "any", value: given[key], "aria-label": note, "data-cell": key, onchange: change((number) => { given[key] = number; }) })))));
@@ -432,12 +435,16 @@ function showHand(position) {
     const k = steps.findIndex((step) => step.name === name);
     return h("table", { class: "matrix" }, h("caption", {}, name, " ", h("small", {}, note)), h("tbody", {}, h("tr", {}, h("td", { class: now.name === name ? "now" : "" }, k <= at ? neat(number) : "·"))));
   };
+  const draw = (like) => like.map((line) => line.map(() => Math.floor(Math.random() * 7) - 3));
+  const other = () => ({ ...given, X: draw(given.X), K: draw(given.K), dP: draw(given.dP) });
+  const take = (label, make) => h("button", { type: "button", onclick: () => { given = make(); keepFocus(() => showHand(at)); } }, label);
   fill("sheet",
+    h("div", { class: "gap first" }, h("h2", {}, "Forward"), take("Other numbers", other), take("The example", () => structuredClone(EXAMPLE))),
     matrix("X", given.X, "the image", true), matrix("K", given.K, "the kernel", true), single("b", "b", "the bias"),
     matrix("Y", r.Y, "X with K, plus b"), matrix("Z", r.Z, "after ReLU"), matrix("P", r.P, "after pooling"), one("L", r.L, "the loss"),
-    h("h2", { class: "gap" }, "And back"),
+    h("h2", { class: "gap" }, "Backward"),
     matrix("dP", given.dP, "gradient of P", true), matrix("dZ", r.dZ, "of Z"), matrix("dY", r.dY, "of Y"), matrix("dK", r.dK, "of the kernel"), one("db", r.db, "of the bias"), matrix("dX", r.dX, "of the image"),
-    h("h2", { class: "gap" }, "One step"),
+    h("h2", { class: "gap" }, "One step of learning"),
     single("rate", "rate", "the learning rate"), matrix("K after", r.newK, "K − rate · dK"), one("L after", r.newL, "the new loss"));
 }
 
@@ -445,7 +452,7 @@ function showHand(position) {
 
 /** Lines over x: [{values: [[x, y]], class, label}]. */
 function chart(title, unit, lines, write) {
-  const [width, height, left, bottom] = [640, 300, 52, 34];
+  const [width, height, left, bottom] = [Math.min(640, $("curves").clientWidth), 300, 52, 34]; // as wide as there is room
   const points = lines.flatMap((line) => line.values);
   const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
   const nice = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((step) => (Math.max(...ys) - Math.min(...ys)) / step < 6);
@@ -454,12 +461,12 @@ function chart(title, unit, lines, write) {
   const x = (value) => left + ((width - left - 12) * value) / last;
   const y = (value) => 8 + ((height - bottom - 8) * (high - value)) / (high - low);
   const ticks = Array.from({ length: Math.round((high - low) / nice) + 1 }, (_, i) => low + i * nice);
-  const every = [1, 2, 5, 10, 20, 50].find((step) => last / step < 9);
+  const every = [1, 2, 5, 10, 20, 50].find((step) => last / step < width / 70);
   return h("figure", {}, h("h3", {}, title),
     h("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title },
       ticks.map((t) => [h("line", { class: "grid", x1: left, x2: width - 12, y1: y(t), y2: y(t) }), h("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, write(t))]),
-      Array.from({ length: Math.floor(last / every) + 1 }, (_, i) => h("text", { x: x(i * every), y: height - 12, "text-anchor": "middle" }, i * every)),
-      h("text", { x: width - 12, y: height, "text-anchor": "end" }, unit),
+      Array.from({ length: Math.floor(last / every) }, (_, i) => i + 1).map((i) => h("text", { x: x(i * every), y: height - 12, "text-anchor": "middle" }, i * every)),
+      h("text", { x: left - 8, y: height - 12, "text-anchor": "end" }, unit),
       lines.map((line) => h("path", { class: `line ${line.class ?? ""}`, d: line.values.map(([a, b], i) => `${i ? "L" : "M"}${x(a).toFixed(1)},${y(b).toFixed(1)}`).join("") }, h("title", {}, line.label)))));
 }
 
@@ -513,11 +520,11 @@ function showAblations() {
   const base = (row) => data.ablations.find((other) => other.runs === row.runs && other.what === "recipe");
   const points = (row) => ["seed 0", "seed 1"].map((seed) => 100 * (row[seed] - base(row)[seed]));
   const reach = Math.ceil(Math.max(...rows.flatMap(points).map(Math.abs)));
-  const x = (value) => 330 + (value * 290) / reach;
+  const x = (value) => 425 + (value * 205) / reach;
   const height = 40 + rows.length * 28;
   fill("ablations", h("h2", { style: "margin-top:4rem" }, "What single choices are worth"),
     h("p", { class: "note" }, "One thing of the recipe changed at a time, in short runs; points of validation accuracy against the recipe with the same seed. Two seeds each: the distance between the two dots says how far to trust them."),
-    h("div", { class: "scroll" }, h("svg", { viewBox: `0 0 640 ${height}`, role: "img", "aria-label": rows.map((row) => `${row.what} ${row.instead}: ${points(row).map((p) => p.toFixed(1)).join(" and ")} points`).join("; "), style: "min-width:34rem;max-width:60rem;margin-top:1rem" },
+    h("div", { class: "scroll" }, h("svg", { viewBox: `0 0 640 ${height}`, role: "img", "aria-label": rows.map((row) => `${row.what} ${row.instead}: ${points(row).map((p) => p.toFixed(1)).join(" and ")} points`).join("; "), style: "min-width:34rem;max-width:52rem;margin-top:1rem" },
       [-reach, 0, reach].map((t) => [h("line", { class: "grid", x1: x(t), x2: x(t), y1: 0, y2: height - 26 }), h("text", { x: x(t), y: height - 8, "text-anchor": "middle" }, t > 0 ? `+${t}` : minus(t))]),
       rows.map((row, i) => [h("text", { class: "strong", x: 0, y: 19 + 28 * i }, `${row.what}: ${row.instead}${row.runs.includes("80") ? " (80 px)" : ""}`),
         h("line", { class: "line chosen", x1: x(points(row)[0]), x2: x(points(row)[1]), y1: 15 + 28 * i, y2: 15 + 28 * i }),
@@ -553,6 +560,7 @@ function show() {
 }
 
 addEventListener("hashchange", () => keepFocus(show));
+addEventListener("resize", () => $("trained").hidden || keepFocus(show));
 addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, pre")) return;
