@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -69,11 +70,27 @@ class Browser:
 
     def go(self, address: str) -> None:
         """Follow an address, and wait until it is drawn."""
-        wait = "new Promise((done) => setTimeout(done, 20))"
-        self.run(f"location.hash = {json.dumps(address)}; {wait}")
+        drawn = "new Promise((done) => setTimeout(done, 30))"
+        self.run(f"location.hash = {json.dumps(address)}; {drawn}")
+
+    def until(self, expression: str, value: object, seconds: float = 10) -> None:
+        """Wait for what the page does on its own time."""
+        end = time.monotonic() + seconds
+        while (now := self.run(expression)) != value:
+            assert time.monotonic() < end, (expression, now, value)
+
+    def click(self, selector: str) -> None:
+        """With the mouse, near the middle of the first such element."""
+        middle = "r.x + 0.55 * r.width, r.y + 0.55 * r.height"
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{element}.scrollIntoView({{block: 'center'}})")
+        x, y = self.run(f"{{ const r = {element}.getBoundingClientRect(); [{middle}] }}")
+        for kind in ("mousePressed", "mouseReleased"):
+            options = {"button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **options)
 
     def press(self, key: str, code: int) -> None:
-        text = {"text": "\r"} if key == "Enter" else {}
+        text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             options = {"key": key, "code": key, "windowsVirtualKeyCode": code, **text}
             self.call("Input.dispatchKeyEvent", type=kind, **options)

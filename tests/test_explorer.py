@@ -5,7 +5,6 @@ import io
 import json
 import random
 import re
-import time
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from docs.figures import layers_of, receptive_field
 from docs.networks import FILES, on_meta
 from engine.inference import load_classifier
 from models import googlenet
-from models.googlenet import INCEPTION, AuxiliaryHead, ConvReLU, GoogLeNet, Inception
+from models.googlenet import INCEPTION, ConvReLU, GoogLeNet, Inception
 from models.summary import summarise
 from models.vgg16 import VGG16
 from tests.chromium import CHROMIUM, Browser
@@ -135,11 +134,10 @@ def luminance(colour: str) -> float:
 def test_contrast(scheme):
     """WCAG AA for every text colour on every ground that it stands on."""
     css = (explorer.PARTS / "style.css").read_text("utf-8")
-    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
-    if scheme == "dark":
-        assert dict(re.findall(r"--([\w-]+): (#\w{6})", dark)).keys() == colours.keys()
-        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", dark))
+    roots = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", root)) for root in roots)
+    assert light.keys() == dark.keys()
+    colours = {"light": light, "dark": dark}[scheme]
     meanings = ("convolution", "pooling", "concat", "linear")
     grounds = ["paper", "card", "wash", "mark", *(f"{hue}-wash" for hue in meanings)]
     pairs = [(text, ground) for text in ("ink", "quiet") for ground in grounds]
@@ -201,21 +199,15 @@ def built(s: dict) -> tuple[nn.Module, list]:
     norm, what_if = s["batchNorm"], s.get("whatIf")
     model = on_meta(MODELS[s["network"]], batch_norm=norm, **sizes, **heads)
     rows = FILES[MODELS[s["network"]]].table_rows(model)
-    modules = [m for m in model.modules() if isinstance(m, Inception)]
     with torch.device("meta"):
-        for module in modules if what_if in ("3x3", "direct") else ():
-            (inputs, n3x3), (reduced, n5x5) = (
-                (module.branch_1x1.conv.in_channels, module.branch_3x3.conv.conv.out_channels),
-                (
-                    module.branch_5x5.reduce.conv.out_channels,
-                    module.branch_5x5.conv.conv.out_channels,
-                ),
-            )
+        for name, w in INCEPTION.items() if what_if in ("3x3", "direct") else ():
+            module = model.get_submodule(f"inception{name}")
+            inputs = module.branch_1x1.conv.in_channels
             if what_if == "3x3":
-                module.branch_5x5 = googlenet.reduced_conv(inputs, reduced, n5x5, 3, norm)
+                module.branch_5x5 = googlenet.reduced_conv(inputs, w.n5x5_reduce, w.n5x5, 3, norm)
             else:
-                module.branch_3x3 = ConvReLU(inputs, n3x3, 3, norm)
-                module.branch_5x5 = ConvReLU(inputs, n5x5, 5, norm)
+                module.branch_3x3 = ConvReLU(inputs, w.n3x3, 3, norm)
+                module.branch_5x5 = ConvReLU(inputs, w.n5x5, 5, norm)
         if what_if == "114":
             model.inception4d = Inception(512, INCEPTION["4d"]._replace(n3x3_reduce=114), norm)
         if what_if == "widths":
@@ -225,7 +217,9 @@ def built(s: dict) -> tuple[nn.Module, list]:
             setattr(model, s["module"], Inception(inputs, widths, norm))
             setattr(model, f"inception{follower}", Inception(total, INCEPTION[follower], norm))
             if s["module"] == "inception4a":
-                model.aux4a = AuxiliaryHead(total, s["classes"], (s["size"] + 15) // 16, norm)
+                model.aux4a = googlenet.AuxiliaryHead(
+                    total, s["classes"], (s["size"] + 15) // 16, norm
+                )
         if what_if == "5x5":
             for number, block in enumerate(list(model.children())[:5], 1):
                 first, second = (getattr(block, f"conv{number}_{i}") for i in (1, 2))
@@ -280,14 +274,10 @@ def test_thirty_settings_row_by_row(browser):
 
 @needs_chromium
 def test_what_cannot_be_built(browser):
-    for name, options in (
-        ("vgg16", {"image_size": 100}),
-        ("vgg16", {"image_size": 0}),
-        ("googlenet", {"image_size": 31}),
-        ("googlenet", {"image_size": 79, "aux_heads": True}),
-    ):
-        s = {"size": options["image_size"], "heads": options.get("aux_heads", False)}
-        s |= {"channels": 3, "classes": 10, "batchNorm": False}
+    cases = (("vgg16", 100, 0), ("vgg16", 0, 0), ("googlenet", 31, 0), ("googlenet", 79, 1))
+    for name, size, heads in cases:
+        options = {"image_size": size} | ({"aux_heads": True} if heads else {})
+        s = {"size": size, "heads": heads, "channels": 3, "classes": 10, "batchNorm": False}
         error = browser.run(f"arithmetic.compute(data.networks.{name}, {json.dumps(s)}).error")
         assert error == explorer.refusal(MODELS[name], **options)
 
@@ -298,7 +288,7 @@ def test_receptive_fields(browser):
     for name, model_class in MODELS.items():
         code = f"papersOwn.{name}.rows.map(({{module, output}}) => [module, output.field])"
         fields = receptive_field(layers_of(on_meta(model_class)))
-        grown = {key: field for key, field in fields}
+        grown = dict(fields)
         for module, field in browser.run(code):
             inside = [f for key, f in grown.items() if f"{key}.".startswith(f"{module}.")]
             assert not inside or field == inside[-1], module
@@ -353,11 +343,6 @@ def test_layer_by_hand_against_autograd(browser):
         tensors = {k: torch.tensor(v, dtype=torch.double) for k, v in given.items()}
         x, kernel, weights = (tensors[key][None, None] for key in ("X", "K", "dP"))
         x, kernel, bias = (t.requires_grad_() for t in (x, kernel, tensors["b"][None]))
-
-        def forward(x, kernel, bias):
-            y = F.conv2d(x, kernel, bias)
-            return y, F.relu(y), F.max_pool2d(F.relu(y), 2, 1)
-
         y = F.conv2d(x, kernel, bias)
         z = F.relu(y)
         p = F.max_pool2d(z, 2, 1)
@@ -397,30 +382,74 @@ def test_every_view_has_an_address(browser):
     assert browser.complaints() == []
 
 
+VIEW = "document.querySelector('main > section:not([hidden])').id"
+
+
 @needs_chromium
 def test_every_view_by_keyboard(browser):
     browser.size(1280)
     browser.open(explorer.PAGE.as_uri())
-    view = "document.querySelector('main > section:not([hidden])').id"
     for expected in ("change", "see", "hand", "trained", "walk"):
-        for _ in range(40):
+        browser.run("document.querySelector('.skip').focus()")
+        for _ in range(8):
             browser.press("Tab", 9)
+            outline = "getComputedStyle(document.activeElement).outlineStyle"
+            assert browser.run(outline) != "none", "the focus cannot be seen"
             if browser.run("document.activeElement.dataset.view") == expected:
                 break
-        outline = "getComputedStyle(document.activeElement).outlineStyle"
-        assert browser.run(outline) != "none", "the focus cannot be seen"
         browser.press("Enter", 13)
-        time.sleep(0.05)
-        assert browser.run(view) == expected
-        if expected != "walk":
-            browser.run("document.querySelector('.skip').focus()")
+        browser.until(VIEW, expected)
     browser.go("#googlenet/inception3a")
     browser.press("ArrowRight", 39)
-    time.sleep(0.05)
-    assert browser.run("location.hash") == "#googlenet/inception3b"
+    browser.until("location.hash", "#googlenet/inception3b")
     browser.go("#hand/0")
     for _ in range(9):
         browser.press("ArrowRight", 39)
-        time.sleep(0.02)
-    assert browser.run("location.hash") == "#hand/9"
+    browser.until("location.hash", "#hand/9")
+    # What is drawn anew keeps the focus: one chooses by keys alone.
+    browser.go("#change/googlenet")
+    browser.run("document.querySelector('[value=none]').focus()")
+    for what_if in ("3x3", "direct", "114", "widths"):
+        browser.press("ArrowDown", 40)
+        browser.until("location.hash.split('&')[0]", f"#change/googlenet/if={what_if}")
+        browser.until("document.activeElement.value", what_if)
     assert browser.complaints() == []
+
+
+@needs_chromium
+def test_what_a_newcomer_clicks(browser):
+    """Rows and branches, options, cells of a map, steps, images behind a cell."""
+    browser.size(1280)
+    browser.run("cell = [0, 0]")
+    for address, selector, outcome, value in (
+        ("#vgg16", "#strip a[href$=conv3_1]", "location.hash", "#vgg16/conv3_1"),
+        ("#vgg16/conv3_1", "#network a[href='#googlenet']", "location.hash", "#googlenet"),
+        ("#googlenet", ".branches a:nth-of-type(3)", "location.hash.slice(-10)", "branch_5x5"),
+        ("#change/googlenet", "[name=heads]", "location.hash", "#change/googlenet/heads=0"),
+        ("#change/vgg16", "[value='5x5']", "location.hash", "#change/vgg16/if=5x5"),
+        ("#see/clothing/0/inception5b", ".map", "String(cell)", "1,1"),
+        ("#see/pets/0/conv1", "#looking button", "evidence", True),
+        ("#hand/3", "#next", "location.hash", "#hand/4"),
+        ("#trained/1", ".confusion td:nth-of-type(1) button", "String(confused)", "0,0"),
+    ):
+        browser.go(address)
+        browser.click(selector)
+        browser.until(outcome, value)
+    assert browser.complaints() == []
+
+
+@needs_chromium
+def test_numbers_typed_by_hand(browser):
+    """A pixel of the layer by hand, and the size of the image."""
+    browser.go("#hand/0")
+    browser.run("document.querySelector('[data-cell=\"X[0, 0]\"]').select()")
+    browser.press("5", 53)
+    browser.press("Tab", 9)
+    browser.until("arithmetic.layer(given).Y[0][0]", 7)
+    browser.until("document.querySelector('#sentence output').innerText.slice(-3)", "= 7")
+    browser.go("#change/googlenet/heads=0")
+    browser.run("document.querySelector('[type=number][name=size]').select()")
+    browser.press("9", 57)
+    browser.press("6", 54)
+    browser.until("location.hash", "#change/googlenet/size=96&heads=0")
+    browser.until("document.querySelector('#changed-rows').innerText.includes('24 × 24')", True)

@@ -27,10 +27,8 @@ const arithmetic = (() => {
     const done = { ...layer, input: at, parameters: 0, macs: 0, values: 0, sums: [] };
     const say = (what, text) => done.sums.push([what, text]);
     const kernel = kind === "average" ? side : layer.kernel; // the whole map
-    const see = (k, padding, s) => ({
-      field: at.field + (k - 1) * at.jump,
-      start: at.start + ((k - 1) / 2 - padding) * at.jump,
-      jump: at.jump * s,
+    const see = (k, padding, step) => ({
+      field: at.field + (k - 1) * at.jump, start: at.start + ((k - 1) / 2 - padding) * at.jump, jump: at.jump * step,
     });
     let out = at;
     if (kind === "linear") {
@@ -44,7 +42,6 @@ const arithmetic = (() => {
       say("MACs", `${factors} = ${comma(done.macs)}`);
     } else if (kind === "convolution" || kind.endsWith("pool")) {
       const { out: places, text } = fit(layer, side);
-      if (places < 1) return { ...done, impossible: true, output: at };
       const padding = layer.same ? side % 2 : layer.padding;
       const width = layer.out ?? channels;
       out = { ...see(kernel, padding, stride), channels: width, side: places, flat };
@@ -65,9 +62,8 @@ const arithmetic = (() => {
     }
     const outputs = out.channels * out.side * out.side;
     // The outputs that training keeps: ReLU works in place, batch-norm after it does not.
-    const normalised = kind === "convolution" && batchNorm ? 2 : 1;
     const absent = kind === "dropout" || (kind === "normalisation" && batchNorm);
-    done.values = absent ? 0 : outputs * normalised;
+    done.values = absent ? 0 : outputs * (kind === "convolution" && batchNorm ? 2 : 1);
     if (out.field !== at.field) {
       const seen = kind === "linear" ? side : kernel;
       say("receptive field", `${at.field} + (${seen} − 1)·${at.jump} = ${out.field}`);
@@ -85,22 +81,15 @@ const arithmetic = (() => {
         return done;
       });
     });
-    const layers = paths.flat();
+    const added = (what) => sum(paths.flat().map((layer) => layer[what]));
     const ends = paths.map((path) => path.at(-1).output);
     const widest = ends.reduce((a, b) => (b.field > a.field ? b : a));
     const output = { ...widest, channels: sum(ends.map((end) => end.channels)) };
     const stacked = paths.length > 1 ? output.channels * output.side * output.side : 0;
     return {
-      ...row,
-      name: row.name.replace("{classes}", settings.classes),
-      input: at,
-      output,
-      paths,
+      ...row, name: row.name.replace("{classes}", settings.classes), input: at, output, paths,
       shape: output.flat ? [output.channels] : [output.channels, output.side, output.side],
-      parameters: sum(layers.map((layer) => layer.parameters)),
-      macs: sum(layers.map((layer) => layer.macs)),
-      values: sum(layers.map((layer) => layer.values)) + stacked,
-      impossible: layers.some((layer) => layer.impossible),
+      parameters: added("parameters"), macs: added("macs"), values: added("values") + stacked,
     };
   }
 
@@ -158,11 +147,8 @@ const arithmetic = (() => {
       if (!row.source) at = sources[row.id] = done.output;
       rows.push(done);
     }
-    const total = (some) => ({
-      parameters: sum(some.map((row) => row.parameters)),
-      macs: sum(some.map((row) => row.macs)),
-      values: sum(some.map((row) => row.values)),
-    });
+    const added = (some, what) => sum(some.map((row) => row[what]));
+    const total = (some) => ({ parameters: added(some, "parameters"), macs: added(some, "macs"), values: added(some, "values") });
     return { rows, main: total(rows.filter((row) => !row.source)), all: total(rows) };
   }
 
