@@ -125,9 +125,9 @@ def refusal(model_class: type[nn.Module], **arguments: object) -> str | None:
 
 
 def printed_row(row: tuple[str, ...], paper: dict[str, Any], key: str) -> dict[str, str]:
-    """A row of GoogLeNet's Table 1, column by column, empty ones left out."""
-    kind, widths, output, ops = row
-    columns = {"type": kind, "output size": output.replace("x", "×")}
+    """A row of GoogLeNet's Table 1 after its type, column by column, empty ones left out."""
+    _, widths, output, ops = row
+    columns = {"output size": output.replace("x", "×")}
     columns["depth"] = next(
         (d for k, d in reversed(paper["depth"].items()) if key.startswith(k)), ""
     )

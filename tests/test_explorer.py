@@ -27,9 +27,6 @@ from tests.test_documents import selects
 PAGE = explorer.PAGE.read_text(encoding="utf-8")
 PARTS = ("template.html", "style.css", "arithmetic.js", "script.js")
 MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
-needs_chromium = pytest.mark.skipif(
-    not CHROMIUM, reason="no chromium here: apt-get install chromium"
-)
 ADDRESSES = (  # of every view, and what must be there
     ("#vgg16", "walk", "VGG16"),
     ("#vgg16/conv3_1", "walk", "3·3·128·256 + 256 = 295,168"),
@@ -155,6 +152,8 @@ def test_contrast(scheme):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    if not CHROMIUM:
+        pytest.skip("no chromium here: apt-get install chromium")
     browser = Browser(tmp_path_factory.mktemp("profile"))
     browser.open(explorer.PAGE.as_uri())
     yield browser
@@ -257,7 +256,6 @@ def kept(model: nn.Module, rows: list) -> list[int]:
     ]
 
 
-@needs_chromium
 def test_thirty_settings_row_by_row(browser):
     asked = settings()
     assert len(asked) == 30
@@ -272,7 +270,6 @@ def test_thirty_settings_row_by_row(browser):
         assert page == [[*r, v] for r, v in zip(expected, values, strict=True)], s
 
 
-@needs_chromium
 def test_what_cannot_be_built(browser):
     cases = (("vgg16", 100, 0), ("vgg16", 0, 0), ("googlenet", 31, 0), ("googlenet", 79, 1))
     for name, size, heads in cases:
@@ -282,7 +279,6 @@ def test_what_cannot_be_built(browser):
         assert error == explorer.refusal(MODELS[name], **options)
 
 
-@needs_chromium
 def test_receptive_fields(browser):
     """What the page says, against the reckoning of docs/figures.py along the widest windows."""
     for name, model_class in MODELS.items():
@@ -295,7 +291,6 @@ def test_receptive_fields(browser):
         assert len(grown) > 15
 
 
-@needs_chromium
 @pytest.mark.parametrize("size", [64, 75])
 def test_frame_on_the_photo(browser, size):
     """Light one column of pixels after the other: a cell answers to those in its frame alone."""
@@ -317,7 +312,6 @@ def test_frame_on_the_photo(browser, size):
                 assert answers[:, cell].tolist() == seen, (row["id"], cell)
 
 
-@needs_chromium
 def test_layer_by_hand_against_autograd(browser):
     draw = random.Random(19)
 
@@ -363,7 +357,6 @@ def test_layer_by_hand_against_autograd(browser):
 # ---------------------------------------------------------------- the views
 
 
-@needs_chromium
 def test_every_view_has_an_address(browser):
     visible = "document.querySelector('main > section:not([hidden])')"
     for width in (380, 1280):
@@ -385,7 +378,6 @@ def test_every_view_has_an_address(browser):
 VIEW = "document.querySelector('main > section:not([hidden])').id"
 
 
-@needs_chromium
 def test_every_view_by_keyboard(browser):
     browser.size(1280)
     browser.open(explorer.PAGE.as_uri())
@@ -416,18 +408,17 @@ def test_every_view_by_keyboard(browser):
     assert browser.complaints() == []
 
 
-@needs_chromium
 def test_what_a_newcomer_clicks(browser):
     """Rows and branches, options, cells of a map, steps, images behind a cell."""
     browser.size(1280)
-    browser.run("cell = [0, 0]")
+    browser.run("spot = [0, 0]")
     for address, selector, outcome, value in (
         ("#vgg16", "#strip a[href$=conv3_1]", "location.hash", "#vgg16/conv3_1"),
         ("#vgg16/conv3_1", "#network a[href='#googlenet']", "location.hash", "#googlenet"),
         ("#googlenet", ".branches a:nth-of-type(3)", "location.hash.slice(-10)", "branch_5x5"),
         ("#change/googlenet", "[name=heads]", "location.hash", "#change/googlenet/heads=0"),
         ("#change/vgg16", "[value='5x5']", "location.hash", "#change/vgg16/if=5x5"),
-        ("#see/clothing/0/inception5b", ".map", "String(cell)", "1,1"),
+        ("#see/clothing/0/inception5b", ".map", "$('looking').querySelector('input').value", "1"),
         ("#see/pets/0/conv1", "#looking button", "evidence", True),
         ("#hand/3", "#next", "location.hash", "#hand/4"),
         ("#trained/1", ".confusion td:nth-of-type(1) button", "String(confused)", "0,0"),
@@ -438,7 +429,6 @@ def test_what_a_newcomer_clicks(browser):
     assert browser.complaints() == []
 
 
-@needs_chromium
 def test_numbers_typed_by_hand(browser):
     """A pixel of the layer by hand, and the size of the image."""
     browser.go("#hand/0")

@@ -127,7 +127,7 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
   fill("totals",
     total("Parameters", short(main.parameters),
       all.parameters > main.parameters ? `${comma(all.parameters)} with the heads` : comma(main.parameters)),
-    total("MACs for one image", short(main.macs), "one MAC uses one weight once"),
+    total("MACs for one image", short(main.macs), "uses of a weight"),
     total("Activations of one image", memory(main.values), "each output once, 32 bits"),
     total("One last cell sees", `${maps.at(-1).output.field} px`, "a side; the image has 224"));
   strip(name, rows, row);
@@ -341,7 +341,7 @@ function buildForm(s) {
 
 // ------------------------------------------------------------------- 3. see what it sees
 
-let cell = []; // row and column in the maps
+let spot = [0.5, 0.5]; // how far down and right in the maps the chosen cell lies
 let evidence = false; // on the photo, in place of the frame
 function showSee(which = "clothing", index = 0, layer = "inception3b") {
   const network = seen[which] ?? seen.clothing;
@@ -353,7 +353,7 @@ function showSee(which = "clothing", index = 0, layer = "inception3b") {
   const { rows } = arithmetic.compute(data.networks.googlenet, settings);
   const row = rows.find((one) => one.id === name);
   const { side, field, jump, start } = row.output;
-  cell = [0, 1].map((axis) => Math.max(0, Math.min(side - 1, cell[axis] ?? side >> 1)));
+  const cell = spot.map((share) => Math.max(0, Math.min(side - 1, Math.floor(share * side))));
   const again = () => keepFocus(() => showSee(which, index, layer));
   fill("photos", Object.entries(seen).map(([id, { photos }]) => photos.map((one, i) =>
     link(`#see/${id}/${i}/${name}`, one === photo, h("img", { src: one.photo, alt: "" }), one.name))));
@@ -366,7 +366,7 @@ function showSee(which = "clothing", index = 0, layer = "inception3b") {
   const over = evidence ? h("img", { src: photo.evidence, alt: `Bright where the evidence for ${best[0][1]} lies` })
     : h("span.frame", { style: place(top, left, field / size) });
   const number = (label, axis) => {
-    const onchange = ({ target }) => { cell[axis] = Math.round(Number(target.value)); again(); };
+    const onchange = ({ target }) => { spot[axis] = (Math.round(Number(target.value)) + 0.5) / side; again(); };
     const limits = { min: 0, max: side - 1, value: cell[axis] };
     return h("label", label, h("input", { type: "number", ...limits, "data-cell": label, onchange }));
   };
@@ -382,7 +382,7 @@ function showSee(which = "clothing", index = 0, layer = "inception3b") {
     h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), percent(p)])));
   const pick = ({ currentTarget, clientX, clientY }) => {
     const box = currentTarget.getBoundingClientRect();
-    cell = [(clientY - box.top) / box.height, (clientX - box.left) / box.width].map((x) => Math.floor(x * side));
+    spot = [(clientY - box.top) / box.height, (clientX - box.left) / box.width];
     again();
   };
   const map = (channel, i) => {
