@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -20,7 +21,8 @@ class Browser:
         read, to_browser = os.pipe()
         from_browser, write = os.pipe()
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read, write)]
-        options = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe --no-first-run"
+        options = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run"
+        options += " --disable-background-networking --remote-debugging-pipe"
         command = [CHROMIUM, *options.split(), f"--user-data-dir={profile}"]
         self.process = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", *command],
@@ -39,8 +41,9 @@ class Browser:
 
     def receive(self) -> dict:
         while b"\0" not in self.rest:
-            part = self.into.read(1 << 20)
-            assert part, "the browser is gone"
+            ready, _, _ = select.select([self.into], [], [], 60)
+            part = self.into.read(1 << 20) if ready else b""
+            assert part, "the browser is gone" if ready else "the browser does not answer"
             self.rest += part
         message, _, self.rest = self.rest.partition(b"\0")
         return json.loads(message)

@@ -36,13 +36,17 @@ ADDRESSES = (  # of every view, and what must be there
     ("#googlenet/aux4a", "walk", "3,188,840"),
     ("#change", "change", "as in the paper"),
     ("#change/vgg16/size=100", "change", "must be a multiple of 32, got 100"),
-    ("#change/googlenet/size=64", "change", "the map of a 64 px image is too small"),
+    ("#change/googlenet/size=64", "change", "The map of a 64 px image is too small"),
     ("#change/googlenet/heads=0&if=3x3", "change", "pytorch/vision#906"),
     ("#see/clothing/0/inception3a", "see", "inception (3a)"),
     ("#see/pets/0/conv1", "see", "Cat"),
     ("#hand/0", "hand", "1·1 + 0·0 + (−1)·0"),
     ("#hand/99", "hand", "5.75"),
     ("#trained/0", "trained", "GoogLeNet, 22 epochs"),
+    ("#constructor/%/x", "walk", "VGG16"),  # what makes no sense leads to a view all the same
+    ("#change/constructor/size=x&module=7&widths=1", "change", "needs an image_size of 32 or more"),
+    ("#see/constructor/constructor/constructor", "see", "T-shirt/top"),
+    ("#trained/length", "trained", "GoogLeNet, 22 epochs"),
 )
 
 

@@ -5,6 +5,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const seen = JSON.parse(document.getElementById("seen").textContent);
 const { comma, sum } = arithmetic;
+const own = (object, key, otherwise) => (Object.hasOwn(object, key) ? key : otherwise); // of what an address says
 const $ = (id) => document.getElementById(id);
 const SVG = new Set(["svg", "path", "text", "line", "circle", "title"]);
 
@@ -31,10 +32,9 @@ const link = (href, current, ...rest) => {
   return h("a", { href, "aria-current": here(current), ...attributes }, ...rest);
 };
 const button = (label, onclick, attributes) => h("button", { type: "button", onclick, ...attributes }, label);
-const heads = (...names) =>
+const columns = (...names) =>
   h("thead", h("tr", names.filter((name) => name !== undefined).map((name) => (name ? h("th", { scope: "col" }, name) : h("td")))));
 const line = (name, ...cells) => h("tr", h("th", { scope: "row" }, name), cells.map((cell) => h("td", cell)));
-
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 const css = (share) => `${(100 * share).toFixed(2)}%`;
 const rounded = (n, digits = 1) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -86,7 +86,7 @@ function tableOf({ rows, main, all }, { address, current, before }) {
       before && cell(row, (r) => memory(r.values)));
   const total = (name, { parameters, macs: ops, values }) =>
     line(name, "", comma(parameters), macs(ops), ...(before ? [memory(values)] : []));
-  return h("table", heads("Row", "Output", "Parameters", "MACs", before && "Memory"), h("tbody", rows.map(lineOf)),
+  return h("table", columns("Row", "Output", "Parameters", "MACs", before && "Memory"), h("tbody", rows.map(lineOf)),
     h("tfoot", total("all rows", main), all.parameters > main.parameters && total("with the heads", all)));
 }
 
@@ -170,7 +170,7 @@ function detail(name, row, branch) {
   const share = (what) => !row.source && `${percent(total(what) / main[what])} of the network`;
   const { output } = path ? path.at(-1) : row;
   const fact = (term, value, note) => h("div", h("dt", term), h("dd", value, note && h("small", note)));
-  const printed = row.printed && h("table.printed", heads(...Object.keys(row.printed)),
+  const printed = row.printed && h("table.printed", columns(...Object.keys(row.printed)),
     h("tbody", h("tr", Object.values(row.printed).map((text) => h("td", text)))));
   const code = path ? { lines: [row.code.lines[0], ...network.branches[branch]], calls: [] } : row.code;
   return [
@@ -234,7 +234,7 @@ function settingsFrom(network, text = "") {
   const s = { ...PAPER, network, heads: network === "googlenet", module: "inception3a" };
   const known = (id) => data.what_ifs.some((one) => one[0] === network && one[1] === id);
   for (const [key, value] of new URLSearchParams(text)) {
-    if (key in ASK) s[key] = whole(value);
+    if (own(ASK, key)) s[key] = whole(value);
     else if (key === "norm") s.batchNorm = value === "1";
     else if (key === "heads") s.heads &&= value === "1";
     else if (key === "if" && known(value)) s.whatIf = value;
@@ -258,13 +258,13 @@ function addressOf(s) {
 }
 
 function showChange(name, text) {
-  const s = settingsFrom(name in data.networks ? name : "googlenet", text);
+  const s = settingsFrom(own(data.networks, name, "googlenet"), text);
   const network = data.networks[s.network];
   buildForm(s);
   const before = arithmetic.compute(network, { ...PAPER, heads: s.heads });
   const result = arithmetic.compute(network, s);
   if (result.error) {
-    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"), h("p.note", `${result.error}.`)));
+    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"), h("p.note", `${result.error[0].toUpperCase()}${result.error.slice(1)}.`)));
     fill("changed-rows");
     return;
   }
@@ -280,8 +280,8 @@ function showChange(name, text) {
   const others = result.rows.filter((row) => shapes.get(row.id) !== String(row.shape)).length;
   const gone = before.rows.length - result.rows.length;
   fill("answer",
-    h("dl.totals", change(s.heads ? "Parameters, heads included" : "Parameters", "parameters", comma),
-      change("MACs for one image", "macs", comma), change("Activations of one image", "values", memory)),
+    h("dl.totals", change(s.heads ? "Parameters, with the heads" : "Parameters", "parameters", comma),
+      change(s.heads ? "MACs of one image, with the heads" : "MACs of one image", "macs", comma), change("Activations of one image", "values", memory)),
     h("p.note", others ? `${others} of ${result.rows.length} rows put out another shape.` : "No row puts out another shape.",
       gone > 0 && ` ${gone} rows are gone.`),
     notes.map((note) => h("p.note", note)));
@@ -344,9 +344,9 @@ function buildForm(s) {
 let spot = [0.5, 0.5]; // how far down and right in the maps the chosen cell lies
 let evidence = false; // on the photo, in place of the frame
 function showSee(which = "clothing", index = 0, layer = "inception3b") {
-  const network = seen[which] ?? seen.clothing;
-  const photo = network.photos[index] ?? network.photos[0];
-  const name = layer in photo.layers ? layer : "inception3b";
+  const network = seen[own(seen, which, "clothing")];
+  const photo = network.photos[own(network.photos, Number(index), 0)];
+  const name = own(photo.layers, layer, "inception3b");
   const { channels, of, maps } = photo.layers[name];
   const { size } = network;
   const settings = { ...PAPER, size, channels: network.channels, heads: false };
@@ -540,7 +540,7 @@ function chart(name, lines, write) {
 }
 
 function showTrained(index) {
-  const run = data.runs[index] ?? data.runs[0];
+  const run = data.runs[own(data.runs, Number(index), 0)];
   const entry = (one) => link(`#trained/${data.runs.indexOf(one)}`, one === run, { class: "run" },
     h("span", one.name), h("span", percent(Math.max(...one.val_accuracy), 2)),
     h("span.quiet", `${one.val_accuracy.length} epochs, ${Math.round(sum(one.seconds) / 60)} minutes`),
@@ -580,7 +580,7 @@ function showConfusion() {
   const numbers = classes.map((_, i) => i);
   fill("confusion", h("h2", "What it confuses"),
     h("p.note", `${checkpoint} on ${images.length} validation images: ${images.filter(right).length} right. Choose a cell to see its images.`),
-    h("div.scroll", h("table.confusion", heads("", ...classes),
+    h("div.scroll", h("table.confusion", columns("", ...classes),
       h("tbody", numbers.map((label) => line(classes[label], ...numbers.map((answer) => cellOf(label, answer))))))),
     h("p.quiet.note", "Rows: what it is. Columns: the answer."));
 
@@ -600,7 +600,7 @@ function showConfusion() {
   fill("behind", h("h2", label === answer ? `${classes[label]}, recognised` : `${classes[label]}, taken for ${classes[answer]}`),
     h("p.quiet.note", "Below each image: how sure the network was."), h("div.thumbs", where(label, answer).slice(0, 40).map(thumb)),
     h("h2.later", "Is it as sure as it should be?"),
-    h("table", heads("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration)));
+    h("table", columns("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration)));
 }
 
 function showAblations() {
@@ -641,13 +641,13 @@ function keepFocus(draw) {
 
 const VIEWS = { walk: showWalk, change: showChange, see: showSee, hand: showHand, trained: showTrained };
 function show() {
-  const [first, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const [first, ...rest] = location.hash.slice(1).split("/");
   if (first === "main") return; // the link that skips to the content
-  const view = first in VIEWS ? first : "walk";
+  const view = own(VIEWS, first, "walk");
   if ($(view).hidden) scrollTo(0, 0);
   for (const id of Object.keys(VIEWS)) $(id).hidden = id !== view;
   for (const one of document.querySelectorAll("[data-view]")) one.ariaCurrent = one.dataset.view === view ? "page" : null;
-  if (view === "walk") showWalk(first in data.networks ? first : "vgg16", ...rest);
+  if (view === "walk") showWalk(own(data.networks, first, "vgg16"), ...rest);
   else VIEWS[view](...rest);
 }
 
