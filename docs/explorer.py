@@ -73,19 +73,15 @@ def network(name: str, paper: dict[str, Any]) -> dict[str, Any]:
     """Rows, limits and source of a network, and what its paper says."""
     model_class = MODELS[name]
     model = on_meta(model_class, num_classes=CLASSES)
-    sizes = islice((size for size in count(1) if refusal(model_class, image_size=size) is None), 2)
-    smallest, next_size = sizes
-    limits = {"smallest": smallest, "step": next_size - smallest, "messages": {}}
-    impossible = smallest - 1
-    messages = {
-        "size": refusal(model_class, image_size=impossible).replace(f"{impossible}", "{size}")
-    }
+    possible = (size for size in count(1) if refusal(model_class, image_size=size) is None)
+    smallest, next_size = islice(possible, 2)
+    too_small = refusal(model_class, image_size=smallest - 1)
+    messages = {"size": too_small.replace(f"{smallest - 1}", "{size}")}
+    limits = {"smallest": smallest, "step": next_size - smallest, "messages": messages}
     if model_class is GoogLeNet:
-        impossible = AUX_MIN_SIZE - 1
-        text = refusal(model_class, image_size=impossible, aux_heads=True)
-        messages["heads"] = text.replace(f"{impossible}", "{size}")
-        limits["heads_from"] = AUX_MIN_SIZE
-    limits["messages"] = messages
+        size = limits["heads_from"] = AUX_MIN_SIZE
+        too_small = refusal(model_class, image_size=size - 1, aux_heads=True)
+        messages["heads"] = too_small.replace(f"{size - 1}", "{size}")
 
     code = explorer_code.Code(Path(FILES[model_class].__file__))
     rows = []

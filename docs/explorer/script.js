@@ -102,7 +102,7 @@ function sumsOf(row, branch) {
     const terms = layers.map((layer) => layer[what]).filter(Boolean).map(comma);
     return h("dd", `${terms.join(" + ")} = ${comma(row[what])}`);
   };
-  const all = layers.length > 1 && row.macs && !branch;
+  const all = layers.length > 1 && row.macs > 0 && !branch;
   return h("dl.sums", list, all && [
     h("dt.of", "together"),
     ends.length > 1 && [h("dt", "channels"), h("dd", `${ends.join(" + ")} = ${row.output.channels}`)],
@@ -264,7 +264,8 @@ function showChange(name, text) {
   const before = arithmetic.compute(network, { ...PAPER, heads: s.heads });
   const result = arithmetic.compute(network, s);
   if (result.error) {
-    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"), h("p.note", `${result.error[0].toUpperCase()}${result.error.slice(1)}.`)));
+    const why = `${result.error[0].toUpperCase()}${result.error.slice(1)}.`;
+    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"), h("p.note", why)));
     fill("changed-rows");
     return;
   }
@@ -281,7 +282,8 @@ function showChange(name, text) {
   const gone = before.rows.length - result.rows.length;
   fill("answer",
     h("dl.totals", change(s.heads ? "Parameters, with the heads" : "Parameters", "parameters", comma),
-      change(s.heads ? "MACs of one image, with the heads" : "MACs of one image", "macs", comma), change("Activations of one image", "values", memory)),
+      change(s.heads ? "MACs of one image, with the heads" : "MACs of one image", "macs", comma),
+      change("Activations of one image", "values", memory)),
     h("p.note", others ? `${others} of ${result.rows.length} rows put out another shape.` : "No row puts out another shape.",
       gone > 0 && ` ${gone} rows are gone.`),
     notes.map((note) => h("p.note", note)));
