@@ -97,7 +97,7 @@ def network(name: str, paper: dict[str, Any]) -> dict[str, Any]:
         row["says"] = [fact[1:] for fact in paper["facts"] if re.fullmatch(fact[0], key)]
         row["tests"] = [test[1:] for test in paper["tests"] if re.fullmatch(test[0], key)]
         if name == "googlenet" and "source" not in row:
-            row["printed"] = printed_row(next(printed), paper, key)
+            row["printed"] = printed_row(next(printed))
         rows.append(row)
     branches = [name for name, _ in Inception(8, INCEPTION["3a"], False).named_children()]
     described = {key: paper[key] for key in ("title", "paper", "link", "table", "idea")}
@@ -120,18 +120,15 @@ def refusal(model_class: type[nn.Module], **arguments: object) -> str | None:
     return None
 
 
-def printed_row(row: tuple[str, ...], paper: dict[str, Any], key: str) -> dict[str, str]:
+def printed_row(row: tuple[str, ...]) -> dict[str, str]:
     """A row of GoogLeNet's Table 1 after its type, column by column, empty ones left out."""
-    _, widths, output, ops = row
-    columns = {"output size": output.replace("x", "×")}
-    columns["depth"] = next(
-        (d for k, d in reversed(paper["depth"].items()) if key.startswith(k)), ""
-    )
+    _, widths, output, depth, params, ops = row
+    columns = {"output size": output.replace("x", "×"), "depth": depth}
     heads = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")
     values = widths.split(", ") if widths else []
     heads = heads[1:3] if len(values) == 2 else heads
     columns |= dict(zip(heads, values, strict=False))
-    columns |= {"params": paper["params"].get(key, ""), "ops": ops}
+    columns |= {"params": params, "ops": ops}
     return {head: value for head, value in columns.items() if value}
 
 

@@ -15,8 +15,7 @@ from PIL import Image
 from torch import nn
 
 from docs import explorer, explorer_maps
-from docs.figures import layers_of, receptive_field
-from docs.networks import FILES, on_meta
+from docs.networks import FILES, layers_of, on_meta, receptive_field
 from engine.inference import load_classifier
 from models import googlenet
 from models.googlenet import INCEPTION, ConvReLU, GoogLeNet, Inception

@@ -5,7 +5,7 @@ import re
 import sys
 from xml.etree import ElementTree
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
