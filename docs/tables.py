@@ -9,9 +9,10 @@ A table stands between two comments, which say what makes it, and is written who
     | training, end to end | images/s | …
     <!-- end -->
 
-paper_tables.py computes the tables of papers.md from the networks; result_tables.py reads what was
-measured from results/. In slides.md the comments are written [//]: # (table: training), with empty
-lines around, since Marp makes speaker notes of the others.
+paper_tables.py computes the tables of papers.md from the networks; result_tables.py and
+benchmark_tables.py read what was recorded and measured from results/. In slides.md the comments are
+written [//]: # (table: training), with empty lines around, since Marp makes speaker notes of the
+others.
 """
 
 import argparse
@@ -20,11 +21,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from docs import paper_tables, result_tables
+from docs import benchmark_tables, paper_tables, result_tables
 from engine import cli
 
 ROOT = Path(__file__).parent.parent
-TABLES = paper_tables.TABLES | result_tables.TABLES
+TABLES = paper_tables.TABLES | result_tables.TABLES | benchmark_tables.TABLES
 START = re.compile(r"^(?:<!-- table: (\S+) -->|\[//\]: # \(table: (\S+)\))\n", re.MULTILINE)
 CONTENT = re.compile(r"\n*((?:\|.*\n)*)\n*(?:<!-- end -->|\[//\]: # \(end\))$", re.MULTILINE)
 

@@ -102,7 +102,7 @@ ARGUMENTS = {  # of the networks in models/
     "num_classes": Field(lambda v, _: is_int(v, 1), "a whole number, 1 or above"),
     "image_size": SIZE,
     "batch_norm": FLAG,
-    "dropout": Field(lambda v, _: is_number(v, 0, 1) and v < 1, "0 or above and below 1"),
+    "dropout": Field(lambda v, _: is_number(v, 0) and v < 1, "0 or above and below 1"),
     "aux_heads": Field(lambda v, _: v is None or isinstance(v, bool), "True, False or None"),
     "train_size": Field(lambda v, c: v is None or SIZE.holds(v, c), SIZE.wanted),
 }
@@ -134,9 +134,7 @@ KEYS = {
         lambda v, c: type(v) is int and v == c["model_args"]["image_size"], "the network's"
     ),
     "stored_size": SIZE,
-    "resize_mode": Field(
-        lambda v, _: isinstance(v, str) and v in ("pad", "stretch"), "pad or stretch"
-    ),
+    "resize_mode": Field(lambda v, _: v in ("pad", "stretch"), "pad or stretch"),
     "mean": Field(
         lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 0, 1)),
         "a number for each channel, 0 to 1",

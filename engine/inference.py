@@ -68,9 +68,7 @@ class Classifier:
         """
         return self.predict_prepared(map(self.prepare, images), top_k)
 
-    def predict_prepared(
-        self, arrays: Iterable[np.ndarray], top_k: int = 5
-    ) -> list[list[Prediction]]:
+    def predict_prepared(self, arrays: Iterable[np.ndarray], top_k: int) -> list[list[Prediction]]:
         """The same for arrays that ``prepare`` returned."""
         logits, _ = self.logits(batched(iter(arrays)))
         if not len(logits):

@@ -46,11 +46,11 @@ class TrainSettings:
     """
 
     epochs: int
-    accumulate_steps: int = 1
-    ema_decay: float = 0.0
-    amp: torch.dtype | None = None
-    compile: bool = False
-    seed: int = 0
+    accumulate_steps: int
+    ema_decay: float
+    amp: torch.dtype | None
+    compile: bool
+    seed: int
 
 
 class Trainer:
@@ -159,7 +159,7 @@ class Trainer:
         counted = self.totals.everywhere[2] and self.seconds
         if self.step > steps or (self.step and not counted):
             raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
-        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        started, saved = time.perf_counter() - self.seconds, self.seconds
         with self.progress_bar(steps) as bar:
             for images, labels in loader:
                 self.seed_draws(self.epoch * steps + self.step)
@@ -183,19 +183,19 @@ class Trainer:
 
                 self.totals.add(loss, logits, labels)
                 self.step += 1
-                self.seconds = time.perf_counter() - started
                 bar.update()
-                is_look = self.step % self.look_every == 0
+                is_look = self.step % self.look_every == 0 or self.step == steps
                 if is_look:
                     mean_loss, accuracy, _ = self.read_totals()
                     shown = {"loss": f"{mean_loss:.3f}", "accuracy": f"{accuracy:.1%}"}
                     bar.set_postfix(shown, refresh=False)
-                    if time.perf_counter() - saved > SAVE_EVERY:
-                        run.save_last(self)
-                        saved = time.perf_counter()
+                self.seconds = time.perf_counter() - started
+                if is_look and self.seconds - saved > SAVE_EVERY:
+                    run.save_last(self)
+                    saved = self.seconds
                 # Several processes have to agree to stop, which costs time: ask where they wait.
                 can_stop = is_look or (is_update and world_size() == 1)
-                if can_stop and self.step < steps and stop.asked():
+                if can_stop and stop.asked():
                     self.read_totals()  # which refuses a loss that is not finite
                     run.save_last(self)
                     stop.check()

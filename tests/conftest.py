@@ -22,7 +22,11 @@ from engine.errors import STOP_SIGNALS, Interrupted
 from engine.trainer import Trainer
 from models import create_model
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
+# The same arithmetic on every machine: only the tests in test_accelerator.py see a GPU, and they do
+# so if they are run alone.
+if not any("test_accelerator" in argument for argument in sys.argv):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.accelerator.is_available = lambda: False  # Apple's, too
 # Started in the background, or by nohup, the tests and what they start would ignore these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):

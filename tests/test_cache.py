@@ -1,7 +1,10 @@
 """Decoded photos on disk: how many are decoded, where they are kept, and what is removed."""
 
+import errno
+import hashlib
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -32,8 +35,10 @@ def caches(folder: Path) -> list[str]:
     return sorted(path.name.rpartition("_")[0] for path in (folder / ".cache").iterdir())
 
 
-def test_a_limit_decodes_no_more_photos(ready, decoded):
+def test_a_limit_decodes_no_more_photos(ready, decoded, capsys):
     few = photo_folder.load_split(ready, "train", 16, limit=5)
+    said = capsys.readouterr().out
+    assert re.search(r"/train_16px_5_\w+\.npy: decoding 5 photos once, 0 MB\n", said)
     assert len(decoded) == len(few) == len(few.files) == 5 and caches(ready) == ["train_16px_5"]
     assert photo_folder.load_split(ready, "train", 16, limit=3).files == few.files[:3]
     assert len(decoded) == 5
@@ -82,7 +87,8 @@ def test_a_folder_that_cannot_be_written_to(sealed, decoded, capsys):
     assert (
         f"{sealed}/.cache: File exists: the decoded photos go to {place}" in capsys.readouterr().out
     )
-    assert place.stat().st_mode & 0o777 == 0o700
+    name = hashlib.sha256(f"{os.getuid()} {sealed.resolve()}".encode()).hexdigest()[:16]
+    assert place.name == f"photos-{name}" and place.stat().st_mode & 0o777 == 0o700
     decoded.clear()
     assert np.array_equal(photo_folder.load_split(sealed, "train", 16).images, first.images)
     assert not decoded and not capsys.readouterr().out
@@ -103,6 +109,26 @@ def test_somebody_elses_temporary_folder_is_not_trusted(sealed, monkeypatch):
         photo_folder.load_split(sealed, "val", 16)
     (theirs,) = set(Path(tempfile.gettempdir()).iterdir()) - mine
     assert not list(theirs.iterdir())
+
+
+def test_folders_that_are_there_and_refuse_files(ready, monkeypatch, tmp_path, capsys):
+    """As those of another user: being there is not enough."""
+    make, refused = tempfile.TemporaryFile, []
+
+    def refuse(dir):
+        if dir in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    refused.append(cache.writable_cache(ready))
+    assert refused == [ready / ".cache"]
+    refused.append(cache.writable_cache(ready))
+    assert refused[1].parent == tmp_path
+    assert f"{refused[0]}: Permission denied: the decoded photos go to" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"denied; .*denied: the decoded photos need one of these"):
+        cache.writable_cache(ready)
 
 
 def test_nowhere_to_write(sealed, monkeypatch):

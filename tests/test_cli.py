@@ -1,6 +1,7 @@
 """The command line that scripts share: errors, the recipe's defaults, argument types."""
 
 import argparse
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 import torch._dynamo
 
 import train_fashionmnist
-from engine import cli
+from engine import cli, distributed
 
 
 @pytest.mark.parametrize("empty", [torch.empty, np.empty])
@@ -29,7 +30,7 @@ def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
         assert "checkpoints/small.pth" in done.stderr
 
 
-def test_errors_that_users_can_mend_are_one_line(capsys):
+def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
     killed = "DataLoader worker (pid 7) is killed by signal: Killed. \nIt may be out of memory."
     for error, words in (
         (MemoryError(), "out of memory: lower --batch-size"),
@@ -42,7 +43,7 @@ def test_errors_that_users_can_mend_are_one_line(capsys):
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
         (
             torch._dynamo.exc.Unsupported("x"),
-            "--compile: cannot be done here, leave it out: this",
+            "--compile: cannot be done here, leave it out: x",
         ),
     ):
 
@@ -53,12 +54,26 @@ def test_errors_that_users_can_mend_are_one_line(capsys):
             cli.run(main)
         assert stop.value.code == 2
         assert words in capsys.readouterr().err
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(distributed, "is_lost_peer", lambda _: True)
+        cli.run(lambda: torch.ones(2) @ torch.ones(3))
+    assert stop.value.code == 2 and "error: another process has ended" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="a bug"):
 
         def bug():
             raise RuntimeError("a bug")
 
         cli.run(bug)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_what_nobody_reads_is_noticed_at_the_end(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stdout, pytest.raises(SystemExit) as stop:
+        monkeypatch.setattr("sys.stdout", stdout)
+        cli.run(lambda: print("a line, kept in memory until then"))
+    assert stop.value.code == 141
 
 
 def parse(monkeypatch, *arguments):
@@ -80,6 +95,7 @@ def test_defaults_follow_from_what_was_given(monkeypatch):
     assert (sgd.weight_decay, sgd.lr) == (train_fashionmnist.SGD["weight_decay"], 0.5)
     dry = parse(monkeypatch, "--dry-run", "-b", "8", "--accumulate-steps", "3")
     assert (dry.epochs, dry.limit) == (1, 24)
+    assert parse(monkeypatch, "--epochs", "1").warmup_epochs == 0.5  # a half, at most
 
 
 @pytest.mark.parametrize(("model", "size"), [("vgg16", 32), ("googlenet", 64)])
@@ -101,6 +117,7 @@ def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys, model, size, 
         (cli.positive(float), {"1e-9": 1e-9}, ["0", "inf", "nan", "-1"]),
         (cli.not_negative(int), {"0": 0}, ["-1"]),
         (cli.fraction, {"0": 0.0, "0.999": 0.999}, ["1", "-0.1", "nan"]),
+        (cli.pixels, {"1": 1, "8192": 8192}, ["0", "8193"]),
         (cli.seed, {"0": 0, "2147483647": 2**31 - 1}, ["-1", "2147483648"]),
     ],
 )
@@ -109,3 +126,23 @@ def test_types_of_numbers(convert, good, bad):
     for text in bad:
         with pytest.raises((argparse.ArgumentTypeError, ValueError)):
             convert(text)
+
+
+def test_16_bits_are_those_that_a_gpu_has(monkeypatch):
+    gpu = torch.device("cuda:0")
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, has=capability: has)
+        assert cli.amp_dtype(gpu) == dtype
+        assert cli.has_bfloat16(gpu) == (dtype == torch.bfloat16)
+    assert cli.amp_dtype(torch.device("cpu")) == torch.bfloat16
+
+
+def test_another_number_of_processes_is_said(capsys):
+    args = argparse.Namespace(
+        device="cpu", amp=False, processes=2, checkpoint_activations=True, data_on_device=None
+    )
+    assert cli.start_training(args) == (torch.device("cpu"), None)
+    assert "note: the run had 2 processes and goes on with 1" in capsys.readouterr().out
+    assert args.processes == 1
+    cli.start_training(args)
+    assert not capsys.readouterr().out

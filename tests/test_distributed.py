@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -71,12 +72,50 @@ def test_what_an_earlier_launcher_left_is_one_line(monkeypatch, left, lacking):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("RANK", "one"), ("RANK", "5"), ("RANK", "-1"), ("MASTER_PORT", "x")]
+    ("name", "value", "words"),
+    [
+        ("RANK", "one", "'one'"),
+        ("RANK", "1", "not as process 1 of 1"),
+        ("RANK", "-1", "not as process -1 of 1"),
+        ("LOCAL_RANK", "1", "not as process 0 of 1"),
+        ("MASTER_PORT", "x", "'x'"),
+    ],
 )
-def test_values_that_cannot_be_right_are_one_line(monkeypatch, name, value):
+def test_values_that_cannot_be_right_are_one_line(monkeypatch, name, value, words):
     good = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}
     for key, text in (good | {"MASTER_PORT": "29511", name: value}).items():
         monkeypatch.setenv(key, text)
-    with pytest.raises(UserError, match="unset RANK"):
+    with pytest.raises(UserError, match=f"unset RANK.*{words}"):
         distributed.setup(torch.device("cpu"))
     assert not distributed.dist.is_initialized()
+
+
+def test_a_note_comes_only_while_others_are_late(monkeypatch):
+    started, calls = [], []
+
+    class Timer(threading.Timer):
+        def start(self):
+            started.append(self)
+
+    for key in distributed.TORCHRUN:
+        monkeypatch.setenv(key, "1" if key == "WORLD_SIZE" else "0")
+    monkeypatch.setattr(threading, "Timer", Timer)
+    monkeypatch.setattr(distributed, "waiting_room", [])
+    monkeypatch.setattr(distributed.dist, "new_group", lambda **_: "a group")
+    monkeypatch.setattr(
+        distributed.dist,
+        "init_process_group",
+        lambda backend: calls.append((backend, started[0].finished.is_set())),
+    )
+    distributed.setup(torch.device("cpu"))
+    assert calls == [("gloo", False)] and distributed.waiting_room == ["a group"]
+    assert len(started) == 1 and started[0].daemon and started[0].finished.is_set()
+
+
+def test_a_lost_peer_is_known_by_its_error(monkeypatch):
+    lost = [RuntimeError("[gloo] Connection closed by peer [::1]:5")]
+    lost += [RuntimeError("Connection reset by peer"), distributed.dist.DistBackendError("NCCL")]
+    assert not any(map(distributed.is_lost_peer, lost))  # alone, it has no peers
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    assert all(map(distributed.is_lost_peer, lost))
+    assert not distributed.is_lost_peer(RuntimeError("out of memory"))

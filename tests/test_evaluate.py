@@ -27,6 +27,8 @@ def test_fused_batch_norm_is_the_same_function(name):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(fused(x), model(x), rtol=1e-9, atol=1e-9)
     assert same(model.state_dict(), before)
+    plain = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
+    assert fuse_conv_bn(plain) is plain and not plain.training
 
 
 def test_an_image_is_judged_from_both_sides():

@@ -7,12 +7,20 @@ import torch
 from data import fashionmnist
 from engine.explain import STAGES, activations, evidence
 from engine.inference import load_classifier
+from models import create_model
 
 
 @pytest.fixture(scope="module")
 def shipped():
     path = fashionmnist.DATA.parent / "checkpoints" / "fashionmnist_googlenet.pth"
     return load_classifier(path, "cpu")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_are_parts_of_the_network_in_order(name):
+    with torch.device("meta"):
+        parts = [part for part, _ in create_model(name).named_children()]
+    assert [part for part in parts if part in STAGES[name]] == list(STAGES[name])
 
 
 def test_activations_are_those_of_the_forward_pass(shipped):

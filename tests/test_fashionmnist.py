@@ -21,6 +21,7 @@ def test_sample_is_real_and_stratified(sample):
     assert np.bincount(val.labels).tolist() == [50] * 10
     assert np.bincount(test.labels).tolist() == [100] * 10
     assert train.images.dtype == np.uint8 and train.images.shape[1:] == (1, 28, 28)
+    assert train.labels.dtype == np.int64 and train.classes == fashionmnist.CLASSES
 
 
 def test_split_of_fashionmnist_is_the_recorded_one(sample):
@@ -51,22 +52,25 @@ def small_files(tmp_path, monkeypatch):
     """A stand-in for the full set (the sample's files), and no other place to find one."""
     folder = tmp_path / "here"
     shutil.copytree(fashionmnist.SAMPLE, folder)
-    monkeypatch.setattr(fashionmnist, "DOWNLOADED", tmp_path / "none")
+    monkeypatch.setattr(fashionmnist, "DOWNLOADED", tmp_path / "none" / "raw")
     monkeypatch.setattr(fashionmnist, "DEBIAN", tmp_path / "nor here")
     monkeypatch.setattr(fashionmnist, "DATA", tmp_path)
     monkeypatch.setattr(fashionmnist, "SHA256", fashionmnist.SAMPLE_SHA256)
+    monkeypatch.setattr(fashionmnist, "SAMPLE_SHA256", {})  # for nobody who wants the full set
     return folder
 
 
 def test_order_in_which_it_is_looked_for(small_files, tmp_path, monkeypatch):
     monkeypatch.setattr(fashionmnist, "DEBIAN", small_files)
     assert fashionmnist.find() == small_files
-    downloaded = tmp_path / "none"
+    downloaded = fashionmnist.DOWNLOADED
     shutil.copytree(small_files, downloaded)
     assert fashionmnist.find() == downloaded
     named = tmp_path / "named"
     shutil.copytree(small_files, named)
+    shutil.copytree(small_files, named / "raw")
     assert fashionmnist.find(named) == named
+    monkeypatch.setattr(fashionmnist, "SAMPLE_SHA256", fashionmnist.SHA256)
     assert fashionmnist.find(sample=True) == fashionmnist.SAMPLE
 
 
@@ -76,6 +80,7 @@ def test_plain_files_are_accepted(small_files):
         path.unlink()
     assert fashionmnist.find(small_files) == small_files
     assert len(fashionmnist.load_test(small_files)) == 1000
+    assert len(fashionmnist.load_train_val(small_files)[1]) == 500
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_a_file_or_a_folder_of_another_name_will_do(small_files, tmp_path):
         assert fashionmnist.find(path) == small_files
     assert fashionmnist.find(tmp_path) == small_files  # in here/
     with pytest.raises(UserError, match=r"no train-images-idx3-ubyte .*name the folder"):
-        fashionmnist.find(tmp_path / "nothing here")  # though its parent has them
+        fashionmnist.find(small_files / "nothing here")  # though its parent has them
     (tmp_path / "other" / "deeper").mkdir(parents=True)
     with pytest.raises(UserError, match=r"deeper: there is no .*name the folder"):
         fashionmnist.find(tmp_path / "other" / "deeper")
@@ -169,3 +174,5 @@ def test_download_is_whole_and_checked(small_files, monkeypatch):
     assert [path.name for path in fashionmnist.DATA.glob(".*")] == [".download-running"]
     assert folder == fashionmnist.DOWNLOADED
     assert len(list(folder.iterdir())) == 4
+    (folder / "t10k-labels-idx1-ubyte").unlink()  # then all are downloaded once more
+    assert fashionmnist.find() == folder and len(list(folder.iterdir())) == 4

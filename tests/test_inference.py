@@ -154,3 +154,15 @@ def test_splits_are_those_of_the_training(classifier):
         found = open_split(classifier.metadata, name, sample=True)
         assert torch.equal(torch.tensor(found.images), torch.tensor(expected.images))
     assert len(open_split(classifier.metadata, "test", sample=True)) == 1000
+
+
+def test_splits_of_photos_are_those_of_the_training(ready):
+    metadata = {"dataset": "photos/0", "classes": ["Cat", "Dog"], "stored_size": 16}
+    metadata["config"] = {"data_dir": str(ready)}
+    val = photo_folder.load_split(ready, "val", 16)
+    for data_dir in (None, ready):
+        assert np.array_equal(open_split(metadata, "val", data_dir).images, val.images)
+    with pytest.raises(UserError, match="has the classes Cat, Dog, and the checkpoint knows Cow"):
+        open_split(metadata | {"classes": ["Cow"]}, "val")
+    with pytest.raises(UserError, match="not trained on FashionMNIST"):
+        open_split(metadata, "val", sample=True)

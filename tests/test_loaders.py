@@ -116,6 +116,7 @@ def test_too_little_shared_memory(monkeypatch, tmp_path):
             images, 16, 1, partial(order_generator, 0), 1, 2, num_workers=2
         ),  # 8 in each of 2 processes
         lambda: eval_loader(images, 8, num_workers=2),
+        lambda: eval_loader(images, 4, 0, 2, num_workers=2),  # 4 in each
     ):
         with pytest.raises(UserError, match=r"--workers 2 takes .*: use --workers 0") as caught:
             make()

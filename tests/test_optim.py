@@ -31,18 +31,25 @@ def test_a_first_step_that_is_left_out_leaves_nothing(name):
 
 @pytest.mark.parametrize("name", ["onecycle", "cosine", "step", "constant"])
 def test_schedules(name):
-    optimizer = build_optimizer(nn.Linear(2, 2), "sgd", lr=0.1, weight_decay=0.0)
-    scheduler = build_scheduler(optimizer, name, lr=0.1, total_steps=100, warmup_steps=20)
-    rates = []
-    for _ in range(100):
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
+    def rates_of(total, warmup):
+        optimizer = build_optimizer(nn.Linear(2, 2), "sgd", lr=0.1, weight_decay=0.0)
+        scheduler = build_scheduler(optimizer, name, 0.1, total, warmup)
+        for _ in range(total):
+            yield scheduler.get_last_lr()[0]
+            optimizer.step()
+            scheduler.step()
+
+    rates = list(rates_of(100, warmup=20))
     assert rates[0] < 0.01 and max(rates) == pytest.approx(0.1)
     assert 18 <= rates.index(max(rates)) <= 20
     last = {"onecycle": 1e-5, "cosine": 1e-4, "step": 1.1e-3, "constant": 0.1}[name]
     assert rates[-1] <= last
-    build_scheduler(optimizer, name, 0.1, total_steps=1, warmup_steps=2).step()  # as in a dry run
+    if name == "step":  # after a half and three quarters of what follows the warm-up
+        falls = [rates[step] for step in (59, 60, 79, 80)]
+        assert falls == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert len(list(rates_of(1, warmup=2))) == 1  # as in a dry run
+    rates = list(rates_of(10, warmup=8))
+    assert rates.index(max(rates)) in (4, 5)  # at the latest after a half
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

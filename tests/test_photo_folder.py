@@ -29,11 +29,18 @@ def test_photos_are_decoded_once(ready, monkeypatch):
     assert np.array_equal(photo_folder.load_split(ready, "train", 16).images, first.images)
 
 
+def saved(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 def test_stale_or_damaged_cache_is_made_again(ready):
     images = np.array(photo_folder.load_split(ready, "val", 16).images)
     (cache,) = (ready / ".cache").glob("val_16px_*.npy")
     whole = cache.read_bytes()
-    for damaged in (b"", whole[:-10], b"nonsense", b"PK\x03\x04"):
+    others = (images.astype(np.float32), images[:-1], images[:, :, :-1])
+    for damaged in (b"", whole[:-10], b"nonsense", b"PK\x03\x04", *map(saved, others)):
         cache.write_bytes(damaged)
         assert np.array_equal(photo_folder.load_split(ready, "val", 16).images, images)
     photo_folder.load_split(ready, "val", 20)

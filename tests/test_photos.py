@@ -138,6 +138,7 @@ def test_photo_is_upright_whatever_else_its_exif_holds(block, suffix):
         exif(entry(274, 3, 1, 0)),
         exif(entry(274, 2, 2, 54)),
         exif(entry(271, 2, 5000, 4000)),
+        exif(entry(296, 3, 1, 2), ORIENTATION, count=1),  # behind the end of the directory
         b"Exif\0\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0nothing of the kind",

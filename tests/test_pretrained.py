@@ -8,6 +8,7 @@ from torch import nn
 from models import create_model
 from models.googlenet import GoogLeNet
 from models.pretrained import (
+    NORMALISATION,
     TorchvisionGoogLeNet,
     freeze_features,
     from_torchvision,
@@ -153,3 +154,17 @@ def test_freeze_features_leaves_the_classifier(name, head):
     freeze_features(model)
     for parameter_name, parameter in model.named_parameters():
         assert parameter.requires_grad == parameter_name.startswith(f"{head}.")
+
+
+def test_normalisation_is_torchvisions():
+    shown = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()
+    assert NORMALISATION["vgg16"] == (tuple(shown.mean), tuple(shown.std))
+    # GoogLeNet's takes the same images, and normalises them once more.
+    googlenet = torchvision.models.GoogLeNet(
+        aux_logits=False, transform_input=True, init_weights=False
+    )
+    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in NORMALISATION["googlenet"])
+    mean_of_all, std_of_all = (torch.tensor(v).view(3, 1, 1) for v in NORMALISATION["vgg16"])
+    theirs = googlenet._transform_input((x - mean_of_all) / std_of_all)
+    torch.testing.assert_close((x - mean) / std, theirs)

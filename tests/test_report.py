@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -36,7 +37,9 @@ def test_odd_names_are_drawn_as_they_are(tmp_path, capfd, recwarn):
     path = tmp_path / "mistakes.png"
     report.draw_mistakes(images, labels, probabilities, NAMES, path, files)
     rows = [[(name, 0.1) for name in NAMES[:6]], [(name, 0.1) for name in NAMES[6:]]]
-    report.draw_predictions([Image.new("RGB", (9, 9))] * 2, rows, tmp_path / "predictions.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as with python -W error
+        report.draw_predictions([Image.new("RGB", (9, 9))] * 2, rows, tmp_path / "predictions.png")
     for file in tmp_path.iterdir():
         assert Image.open(file).width < 2000
     written = "".join(capfd.readouterr())  # matplotlib may build its cache of fonts, and says so
@@ -46,6 +49,7 @@ def test_odd_names_are_drawn_as_they_are(tmp_path, capfd, recwarn):
 
 def test_captions_are_short_and_on_one_line():
     assert report.caption("line\nbreak\t and\x00 more") == "line break and more"
+    assert report.caption("a" * 20, 20) == "a" * 20
     short = report.caption("a" * 150 + "b" * 150, 20)
     assert short == "a" * 10 + "…" + "b" * 9 and len(short) == 20
 

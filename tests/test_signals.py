@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -16,15 +17,25 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has Ctrl-C alone")
 
 
 @posix
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_signals_of_batch_systems_save(train, monkeypatch, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "arguments", "step"),
+    [
+        ("SIGTERM", (), 3),
+        ("SIGHUP", (), 3),
+        ("SIGUSR1", (), 3),
+        ("SIGUSR2", ("-b", "16", "--accumulate-steps", "2"), 4),  # after the optimizer's step
+    ],
+)
+def test_signals_of_batch_systems_save(train, monkeypatch, tmp_path, name, arguments, step):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     interrupt_at(monkeypatch, 2, number)
+    started = time.perf_counter()
     with pytest.raises(Interrupted) as stop:
-        train(*SMALL)
+        train(*SMALL, *arguments)
     assert (stop.value.path, stop.value.signal) == (tmp_path / "run" / "last.pth", number)
-    assert checkpoint.load(stop.value.path)["step"] == 3
+    saved = checkpoint.load(stop.value.path)
+    assert saved["step"] == step and 0 < saved["seconds"] < time.perf_counter() - started
     assert signal.getsignal(number) == before
 
 

@@ -201,6 +201,17 @@ def test_oxford_pets(monkeypatch, tmp_path, split, run):
     assert manifest["file"][manifest["class"] == "Dog"].str.contains("/dog_").all()
 
 
+def test_oxford_pets_that_cannot_be_downloaded(monkeypatch, error_of, tmp_path):
+    def refuse(_root, download):
+        raise RuntimeError("File not found\nor corrupted")
+
+    monkeypatch.setattr("torchvision.datasets.OxfordIIITPet", refuse)
+    arguments = ("--download", "oxford-pets", "--output", tmp_path / "pets")
+    error = error_of(split_dataset, *arguments)
+    assert "error: Oxford-IIIT Pet cannot be downloaded (File not found or corrupted)" in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_encrypted_members_are_refused(tmp_path):
     """As a zip with a password has them: bit 0 of the flags."""
     path = zipped(write_photos(tmp_path / "photos", count=3), tmp_path / "photos.zip")

@@ -21,6 +21,7 @@ def test_what_a_run_writes(train):
     assert list(log.epoch) == [1, 2]
     columns = "train_loss train_accuracy val_loss val_accuracy lr seconds images_per_second"
     assert list(log.columns) == ["epoch", *columns.split()]
+    assert list(log.images_per_second * log.seconds) == pytest.approx([160, 160], rel=1e-4)
     assert Image.open(folder / "curves.png").width == 1200
     best = checkpoint.load(folder / "best.pth")
     assert best["metrics"]["val_accuracy"] == pytest.approx(log.val_accuracy.max())
@@ -31,9 +32,11 @@ def test_what_a_run_writes(train):
     assert same(checkpoint.load(folder / "previous-1" / "best.pth"), best)
 
 
-def test_dry_run_keeps_nothing(train, tmp_path):
+def test_dry_run_keeps_nothing(train, tmp_path, capsys):
     for model in ("googlenet", "vgg16"):
         train("--sample", "--dry-run", "--model", model, "-b", "8", "--image-size", "32")
+        said = capsys.readouterr().out
+        assert "nothing is kept" in said and "Best:" not in said
     assert not (tmp_path / "run").exists()
 
 

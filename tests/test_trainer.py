@@ -5,9 +5,12 @@ from functools import partial, partialmethod
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from engine import checkpoint, cli
+from engine import checkpoint, cli, trainer
 from engine.errors import Interrupted, UserError
+from engine.run_folder import RunFolder
+from engine.totals import Totals
 from models.googlenet import AuxiliaryLoss
 from tests.conftest import SMALL, interrupt_at, same
 
@@ -107,7 +110,7 @@ def test_compiled_training_is_the_same(train, monkeypatch):
 def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
     _, stopped = interrupted(step=7)
     saved = checkpoint.load(stopped / "last.pth")
-    for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}):
+    for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}, {"seconds": 0.0}):
         checkpoint.save(saved | lost, stopped / "last.pth")
         with pytest.raises(UserError, match=r"there is no batch|its schedule stands"):
             train("--resume", stopped / "last.pth")
@@ -153,3 +156,32 @@ def test_accumulated_batches_equal_a_large_one(train):
     two = checkpoint.load(train(*half, *base, folder="two") / "last.pth")
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_totals_are_means_over_images():
+    totals = Totals(torch.device("cpu"))
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
+    totals.add(torch.tensor(0.5), logits, torch.tensor([0, 1, 1]))
+    totals.add(torch.tensor(2.5), logits[:1], torch.tensor([0]))
+    assert totals.read() == (1.0, 0.75, 4) and totals.everywhere == [4.0, 3.0, 4.0]
+    totals.start_from([1.0, 2.0, 3.0])
+    assert totals.read() == pytest.approx((1 / 3, 2 / 3, 3))
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(-1, [2, 4, 5, 5, 0]), (600, [0])])
+def test_a_long_epoch_is_saved_on_its_way(train, monkeypatch, seconds, saved):
+    """At every look at the loss, if it is time; then before validation, if that; and after it."""
+    steps = []
+    monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", seconds)
+    monkeypatch.setattr(trainer, "WORTH_SAVING", seconds)
+    monkeypatch.setattr(RunFolder, "save_last", lambda _, run: steps.append(run.step))
+    train(*SMALL, "--epochs", "1")
+    assert steps == saved
+
+
+def test_what_is_frozen_stays_in_evaluation_mode():
+    frozen = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)).requires_grad_(False)
+    network = nn.Sequential(frozen, nn.Dropout(), nn.BatchNorm2d(2)).eval()
+    trainer.set_train_mode(network)
+    assert [module.training for module in (*frozen, *network)] == [False] * 3 + [True] * 2

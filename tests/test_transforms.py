@@ -34,10 +34,21 @@ def test_augmentation_is_off_in_evaluation_and_seeded_in_training(sample):
     plain = BatchTransform((0.3,), (0.3,), 32).eval()(images)
     assert torch.equal(transform.eval()(images), plain)
     transform.train()
+    none = BatchTransform((0.3,), (0.3,), 32).train()
+    assert torch.equal(none(images, none.draw(64)), plain)  # none asked for
     one, same, other = (transform(images, transform.draw(64, seeded(s))) for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert not torch.equal(one, plain)
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.5])
+def test_everything_is_drawn_on_the_images_device(crop):
+    """ "meta" stands for a GPU: what was drawn on the CPU would not fit its images."""
+    augmentation = Augmentation(True, 2, crop, jitter=0.2, erase=0.5, train_size=24)
+    transform = BatchTransform((0.3,), (0.3,), 32, augmentation).to("meta")
+    x = transform(torch.zeros(2, 3, 40, 40, dtype=torch.uint8, device="meta"), transform.draw(2))
+    assert x.device.type == "meta" and x.shape == (2, 3, 24, 24)
 
 
 def test_flip_is_drawn_for_each_image():

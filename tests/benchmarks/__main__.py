@@ -3,6 +3,7 @@
     python -m tests.benchmarks                              # all sections, two hours or more
     python -m tests.benchmarks training startup --output-dir speed
     python -m tests.benchmarks photos --photos PetImages.zip
+    python -m tests.benchmarks gpu --output-dir gpu         # see gpu.py
 
 Prints a table for each section and writes it to docs/results/benchmark_<section>.csv; then
 ``python -m docs.tables`` puts it into the pages. Stop everything else on the machine first. Speeds
@@ -16,13 +17,24 @@ from pathlib import Path
 import pandas as pd
 
 from engine import cli
-from tests.benchmarks import ablations, accuracy, photos, predict, scaling, speed, startup
+from tests.benchmarks import (
+    ablations,
+    accuracy,
+    bookkeeping,
+    gpu,
+    photos,
+    predict,
+    scaling,
+    speed,
+    startup,
+)
 
 SECTIONS = {
     "training": speed.training,
     "inference": speed.inference,
     "input": speed.input_pipelines,
     "processes": speed.processes,
+    "compile": speed.compiled,
     "memory": scaling.memory,
     "cost": scaling.cost,
     "photos": photos.benchmark,
@@ -30,6 +42,7 @@ SECTIONS = {
     "predict": predict.benchmark,
     "startup": startup.benchmark,
     "accuracy": accuracy.benchmark,
+    "bookkeeping": bookkeeping.benchmark,
     "ablations": ablations.benchmark,
 }
 
@@ -42,7 +55,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=cli.positive(int), default=3, help="of all tasks (3)")
     parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
     parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
+    parser.add_argument("--smoke", action="store_true", help="gpu: all of it, tiny, on the CPU")
     args = parser.parse_args()
+    if args.sections == ["gpu"]:  # it writes several tables, as it goes
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        gpu.benchmark(args)
+        return
     unknown = set(args.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section is called {min(unknown)}: there are {', '.join(SECTIONS)}")
@@ -57,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

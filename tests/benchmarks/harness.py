@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
+from engine.device import synchronize
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
+CPU = torch.device("cpu")
 
 
 class Process(NamedTuple):
@@ -95,13 +98,14 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
-def matrix_peak(dtype: torch.dtype) -> float:
-    """Operations a second in the product of two 2048 x 2048 matrices, best of ten."""
-    size = 2048
-    a, b = torch.randn(2, size, size).to(dtype)
+def matrix_peak(dtype: torch.dtype, size: int = 2048, device: torch.device = CPU) -> float:
+    """Operations a second in the product of two size x size matrices, best of ten."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
     best = float("inf")
     for _ in range(10):
+        synchronize(device)
         started = time.perf_counter()
         a @ b
+        synchronize(device)
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best

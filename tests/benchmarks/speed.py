@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from engine.seeding import order_generator
 from models import create_model, googlenet, vgg16
 from models.summary import summarise
 from tests.benchmarks import baselines
-from tests.benchmarks.harness import PYTHON, matrix_peak, round_robin, run, summary
+from tests.benchmarks.harness import PYTHON, Process, matrix_peak, round_robin, run, summary
 
 # Model, pixels, batch size, images trained on: 224 px, and the defaults of train_fashionmnist.py.
 WORKLOADS = (
@@ -81,12 +82,27 @@ def train(
     environment: dict[str, str] | None = None,
 ) -> tuple[float, float]:
     """Run train_fashionmnist.py; return images a second in its last epoch, and its megabytes."""
+    log, process = run_training(*options, epochs=epochs, launcher=launcher, environment=environment)
+    return float(log.images_per_second.iloc[-1]), process.megabytes
+
+
+def train_log(*options: object) -> pd.DataFrame:
+    """Run train_fashionmnist.py for three epochs; return its log."""
+    return run_training(*options, epochs=3)[0]
+
+
+def run_training(
+    *options: object,
+    epochs: int,
+    launcher: tuple[object, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> tuple[pd.DataFrame, Process]:
+    """Run train_fashionmnist.py in a process; its log, and the process."""
     with tempfile.TemporaryDirectory() as folder:
         where = ("--epochs", epochs, "--output-dir", folder)
         script = ("train_fashionmnist.py", *options, *where)
         process = run(PYTHON, *launcher, *script, environment=environment)
-        log = pd.read_csv(Path(folder) / "log.csv")
-    return float(log.images_per_second.iloc[-1]), process.megabytes
+        return pd.read_csv(Path(folder) / "log.csv"), process
 
 
 def train_baseline(*command: object) -> tuple[float, float]:
@@ -108,6 +124,24 @@ def training_operations(model: str, size: int, aux_heads: bool) -> int:
         network = create_model(model, **model_args)
     rows = summarise(network, module.table_rows(network))
     return 6 * sum(row.macs for row in rows) - 2 * rows[0].macs
+
+
+def compiled(args: argparse.Namespace) -> list[dict]:
+    """train_fashionmnist.py with and without --compile; the seconds that compiling takes."""
+    rows = []
+    for model, size, batch, limit in WORKLOADS[2:]:
+        what = ("--model", model, "--image-size", size, "-b", batch, "--limit", limit)
+        tasks = {}
+        for name, options in (("as it is", ()), ("--compile", ("--compile",))):
+            tasks[name] = partial(train_log, *what, *options)
+        results = round_robin(tasks, args.rounds, f"{model}, compiled")
+        for name, logs in results.items():
+            speed = summary([log.images_per_second.iloc[-1] for log in logs])
+            extra = [log.seconds.iloc[0] - log.seconds.iloc[1] for log in logs]
+            row = {"model": model, "pixels": size, "batch": batch, "options": name}
+            row |= {f"images/s {key}": value for key, value in speed.items()}
+            rows.append(row | {"first epoch longer by, s": statistics.median(extra)})
+    return rows
 
 
 def inference(args: argparse.Namespace) -> list[dict]:
@@ -150,7 +184,7 @@ def input_pipelines(args: argparse.Namespace) -> list[dict]:
             mine = train_loader(train_set.first(6400), batch, 1, partial(order_generator, 0))
             theirs = baselines.loader(raw, size, batch, 6400)
             tasks = {
-                OURS: partial(drain, mine, transform.train()),
+                OURS: partial(drain, mine, partial(augment, transform.train())),
                 PLAIN: partial(drain, theirs, lambda images: images),
             }
             rows += speed_rows({"pixels": size, "batch": batch}, tasks, 6400, args.rounds)
@@ -160,6 +194,10 @@ def input_pipelines(args: argparse.Namespace) -> list[dict]:
 def drain(loader: torch.utils.data.DataLoader, prepare: Callable) -> None:
     for images, _ in loader:
         prepare(images)
+
+
+def augment(transform: BatchTransform, images: torch.Tensor) -> None:
+    transform(images, transform.draw(len(images)))
 
 
 def processes(args: argparse.Namespace) -> list[dict]:
@@ -206,12 +244,12 @@ def discard(task: Callable[[], object]) -> None:
 
 
 @contextmanager
-def raw_fashionmnist() -> Iterator[str]:
+def raw_fashionmnist(sample: bool = False) -> Iterator[str]:
     """A folder in the layout of torchvision.datasets.FashionMNIST."""
-    source = fashionmnist.find()
+    source = fashionmnist.find(sample=sample)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
         for name in fashionmnist.SHA256:
-            (raw / name).write_bytes(fashionmnist.read_file(source, name, sample=False))
+            (raw / name).write_bytes(fashionmnist.read_file(source, name, sample))
         yield folder
