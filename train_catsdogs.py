@@ -252,7 +252,7 @@ def build_model(
 
 def check_start(start: dict[str, Any], args: argparse.Namespace) -> None:
     """Raise a UserError unless the checkpoint that --init names is one of the same network."""
-    if start["model"].removeprefix("torchvision_") != args.model:
+    if start["model"].rpartition("_")[2] != args.model:  # also of torchvision_ and padded_googlenet
         raise UserError(f"--init {args.init}: holds a {start['model']}, not {args.model}")
     if start["model_args"].get("batch_norm", False) != args.batch_norm:
         option = "--no-batch-norm" if args.batch_norm else "--batch-norm"

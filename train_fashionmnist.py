@@ -124,7 +124,8 @@ def main() -> None:
     if resumed and resumed["model_args"] != model_args:
         raise UserError(f"--resume {args.resume}: its network is not that of its options")
     with as_user_error(ValueError):
-        model = create_model(args.model, **model_args)
+        name = resumed["model"] if resumed else args.model
+        model = create_model(name, **model_args)
     model = model.to(device, memory_format=kind(device).memory_format)
     if args.checkpoint_activations:
         checkpoint_activations(model)
@@ -137,7 +138,7 @@ def main() -> None:
     scheduler = build_scheduler(optimizer, args.scheduler, args.lr, total, warmup)
 
     # Training, and what testing and predicting will need to know of it.
-    metadata = checkpoint.metadata(args.model, model_args, args) | {
+    metadata = checkpoint.metadata(name, model_args, args) | {
         "dataset": "fashionmnist",
         "classes": list(fashionmnist.CLASSES),
         "stored_size": fashionmnist.SIZE,

@@ -156,6 +156,7 @@ def table_of_output_sizes() -> Table:
     for name, numbers in rows.items():
         table.append([name, *map(str, numbers)])
         if name == "its first pooling":
+            table[-1][3] = "0, and 1 at the far edges"
             table.append(["the same without padding", *map(str, (n, k, 0, s, unpadded))])
     return table
 

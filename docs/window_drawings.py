@@ -11,7 +11,7 @@ from torch import nn
 from docs.networks import layers_of, on_meta, receptive_field, window
 from docs.style import LARGE, PX, SMALL, WIDTH, bar, canvas, colour, write
 from engine.report import pyplot
-from models.googlenet import GoogLeNet
+from models.googlenet import GoogLeNet, SameMaxPool
 from models.vgg16 import VGG16
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def output_sizes() -> "Figure":
     """A 3x3 pooling of stride 2 on a map of 8x8: without padding, "same", and padded all around."""
     figure, axes = canvas(318)
     side, cell = 8, 22
-    same = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # of an even map
+    same = SameMaxPool()
     kernel, _, stride = window(same)
     ways = (
         ("no padding", nn.MaxPool2d(kernel, stride), 0, "misses the last row and column"),

@@ -22,8 +22,8 @@ from engine.device import kind, synchronize
 from engine.errors import UserError, as_user_error
 from engine.files import atomic_write
 
-FORMAT = "vgg16-googlenet/2"
-OLD_FORMAT = "vgg16-googlenet/1"
+FORMAT = "vgg16-googlenet/3"
+OLD_FORMATS = ("vgg16-googlenet/1", "vgg16-googlenet/2")
 
 
 def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(
             f"{path}: not a checkpoint: damaged, or written by another program"
         ) from None
-    if isinstance(checkpoint, dict) and checkpoint.get("format") == OLD_FORMAT:
+    if isinstance(checkpoint, dict) and checkpoint.get("format") in OLD_FORMATS:
         checkpoint = from_old_format(checkpoint)
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of these scripts (no format {FORMAT!r})")
@@ -137,7 +137,7 @@ def read(path: str | os.PathLike) -> object:
 
 
 def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of format 1 under the names of format 2."""
+    """A checkpoint of format 1 or 2 under the names of format 3."""
     renamed = {"recipe": "config", "source_size": "stored_size", "fit": "resize_mode"}
     new = {renamed.get(key, key): value for key, value in checkpoint.items()}
     new["format"] = FORMAT
@@ -147,6 +147,8 @@ def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
         new["model_args"] = dict(new["model_args"])
         if new["model_args"].pop("torchvision_compatible", False):
             new["model"] = "torchvision_googlenet"
+    if new.get("model") == "googlenet":  # before its poolings were the paper's
+        new["model"] = "padded_googlenet"
     if "optimizer" in new:
         new.setdefault("scaler", {})
     return new

@@ -90,7 +90,7 @@ def is_numbers(value: object) -> bool:
 
 def agrees(config: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
     """Whether the options of the run are those that its network was built with."""
-    built = checkpoint["model_args"] | {"model": checkpoint["model"].removeprefix("torchvision_")}
+    built = checkpoint["model_args"] | {"model": checkpoint["model"].rpartition("_")[2]}
     names = ("model", "image_size", "batch_norm", "dropout", "train_size")
     return all(config[name] == built[name] for name in names if name in config and name in built)
 

@@ -11,7 +11,7 @@ STAGES = {
     "vgg16": tuple(f"block{number}" for number in range(1, 6)),
     "googlenet": ("conv1", "conv2", "inception3b", "inception4c", "inception4e", "inception5b"),
 }
-STAGES["torchvision_googlenet"] = STAGES["googlenet"]
+STAGES["torchvision_googlenet"] = STAGES["padded_googlenet"] = STAGES["googlenet"]
 
 
 def activations(

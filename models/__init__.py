@@ -13,6 +13,7 @@ MODELS = {  # name -> file, class
     "vgg16": ("models.vgg16", "VGG16"),
     "googlenet": ("models.googlenet", "GoogLeNet"),
     "torchvision_googlenet": ("models.pretrained", "TorchvisionGoogLeNet"),
+    "padded_googlenet": ("models.pretrained", "PaddedGoogLeNet"),
 }
 
 

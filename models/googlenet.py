@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from models.layers import Conv2d, check_input, init_weights
@@ -82,8 +83,7 @@ class GoogLeNet(nn.Module):
         for size in (image_size, train_size):
             if size < 32:
                 raise ValueError(f"GoogLeNet needs an image_size of 32 or more, got {size}")
-        if aux_heads is None:
-            aux_heads = train_size >= AUX_MIN_SIZE
+        aux_heads = train_size >= AUX_MIN_SIZE if aux_heads is None else aux_heads
         if aux_heads and train_size < AUX_MIN_SIZE:
             raise ValueError(
                 f"the map of a {train_size} px image is too small for the 5x5 pooling of the "
@@ -94,23 +94,23 @@ class GoogLeNet(nn.Module):
         # Departure, if asked for: batch normalisation replaces local response normalisation. The
         # authors made the same change in 2015; it allows higher learning rates.
         norm = nn.Identity if batch_norm else local_response_norm
-        # Departure: nn.Conv2d pads all sides alike, here by 3 pixels. The paper's "same" padding is
-        # 2 before and 3 after: the map is shifted by one pixel.
+        # Departure: nn.Conv2d pads all sides by 3 pixels. "Same" is 2 before and 3 after: the map
+        # is shifted by one pixel.
         self.conv1 = ConvReLU(in_channels, 64, 7, batch_norm, stride=2)
-        self.pool1 = max_pool()
+        self.pool1 = SameMaxPool()
         self.norm1 = norm()
         self.conv2 = reduced_conv(64, 64, 192, 3, batch_norm)
         self.norm2 = norm()
-        self.pool2 = max_pool()
+        self.pool2 = SameMaxPool()
         self.inception3a = Inception(192, INCEPTION["3a"], batch_norm)
         self.inception3b = Inception(256, INCEPTION["3b"], batch_norm)
-        self.pool3 = max_pool()
+        self.pool3 = SameMaxPool()
         self.inception4a = Inception(480, INCEPTION["4a"], batch_norm)
         self.inception4b = Inception(512, INCEPTION["4b"], batch_norm)
         self.inception4c = Inception(512, INCEPTION["4c"], batch_norm)
         self.inception4d = Inception(512, INCEPTION["4d"], batch_norm)
         self.inception4e = Inception(528, INCEPTION["4e"], batch_norm)
-        self.pool4 = max_pool()
+        self.pool4 = SameMaxPool()
         self.inception5a = Inception(832, INCEPTION["5a"], batch_norm)
         self.inception5b = Inception(832, INCEPTION["5b"], batch_norm)
         # 7x7 at 224 px, as in the paper. Departure: the whole map at any size.
@@ -129,14 +129,13 @@ class GoogLeNet(nn.Module):
         """Compute the logits, N x num_classes, of N x in_channels x image_size x image_size.
 
         In training, the images are of train_size, and a network with auxiliary heads returns their
-        logits too (``Outputs``).
+        logits too (``Outputs``). Shapes below are those at 224 px.
 
         Raises:
             ValueError: the images have another shape.
         """
         check_input(x, self.in_channels, self.train_size if self.training else self.image_size)
         heads = self.training and self.aux4a is not None
-        #                               at 224 px:
         x = self.conv1(x)  # N x 64 x 112 x 112
         x = self.norm1(self.pool1(x))  # N x 64 x 56 x 56
         x = self.norm2(self.conv2(x))  # N x 192 x 56 x 56
@@ -162,7 +161,7 @@ class GoogLeNet(nn.Module):
 class Inception(nn.Module):
     """Figure 2(b): four branches side by side, whose outputs are stacked along the channels.
 
-    Every branch keeps height and width; otherwise they could not be stacked.
+    Every branch keeps height and width: else they could not be stacked.
     """
 
     def __init__(self, in_channels: int, widths: InceptionWidths, batch_norm: bool) -> None:
@@ -209,11 +208,15 @@ def reduced_conv(
     return nn.Sequential(OrderedDict(reduce=reduce, conv=conv))
 
 
-def max_pool() -> nn.MaxPool2d:
-    """Build a max-pool of Table 1, "3x3/2", which halves the map."""
-    # Departure: one pixel of padding on every side, for the same sizes. The paper's "same" padding
-    # is at the right and lower edges only, which puts the windows one pixel further in.
-    return nn.MaxPool2d(3, stride=2, padding=1)
+class SameMaxPool(nn.MaxPool2d):
+    """A max-pool "3x3/2" of Table 1, "(S)" in Figure 3: S x S to S/2 x S/2, rounding up."""
+
+    def __init__(self) -> None:
+        super().__init__(3, stride=2, ceil_mode=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad an even map at the right and lower edges (ceil_mode), an odd one all around."""
+        return F.max_pool2d(x, 3, stride=2, padding=x.shape[2] % 2, ceil_mode=True)
 
 
 def local_response_norm() -> nn.LocalResponseNorm:
@@ -244,8 +247,7 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the logits, N x num_classes, from N x in_channels x map_size x map_size."""
-        #                                         at 224 px:
-        x = self.pool(x)  # N x 512 (4a) or 528 (4d) x 4 x 4
+        x = self.pool(x)  # at 224 px: N x 512 (4a) or 528 (4d) x 4 x 4
         x = self.conv(x)  # N x 128 x 4 x 4
         x = self.relu(self.fc(torch.flatten(x, 1)))  # N x 1024
         return self.linear(self.dropout(x))  # N x num_classes

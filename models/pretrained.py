@@ -5,6 +5,7 @@ Nothing here downloads or reads files; state dicts come in and go out.
 """
 
 import re
+from functools import wraps
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ NORMALISATION = {
 
 
 class TorchvisionGoogLeNet(GoogLeNet):
-    """The GoogLeNet that torchvision's ImageNet weights belong to: the paper's but for five points.
+    """The GoogLeNet that torchvision's ImageNet weights belong to: the paper's but for four points.
 
     Arguments and errors are those of GoogLeNet, except for batch_norm.
 
@@ -48,25 +49,38 @@ class TorchvisionGoogLeNet(GoogLeNet):
         super().__init__(
             in_channels, num_classes, image_size, batch_norm, dropout, aux_heads, train_size
         )
-        # 1. Max-pools without padding, whose windows reach over the right and lower edge.
+        # 1. A 2x2 window in the fourth max-pool. (Of an odd map, all four ignore the upper and left
+        # padding; at 224 px there is none.)
         self.pool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        # 2. A 2x2 window in the fourth.
         self.pool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
-        # 3. A 3x3 convolution for the 5x5: a bug kept for its weights (pytorch/vision#906).
+        # 2. A 3x3 convolution for the 5x5: a bug kept for its weights (pytorch/vision#906).
         for name, widths in INCEPTION.items():
             branch = self.get_submodule(f"inception{name}.branch_5x5")
             branch.conv = ConvReLU(widths.n5x5_reduce, widths.n5x5, 3, batch_norm)
-        # 4. Heads that pool to 4x4 at any image size, with windows of 4x4, not 5x5, at 224 px.
+        # 3. Heads that pool to 4x4 at any image size, with windows of 4x4, not 5x5, at 224 px.
         for head in filter(None, (self.aux4a, self.aux4d)):
             head.pool = nn.AdaptiveAvgPool2d(4)
             head.fc = nn.Linear(128 * 4 * 4, 1024)
-        # 5. An epsilon of 1e-3 in the batch normalisation.
+        # 4. An epsilon of 1e-3 in the batch normalisation.
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
         init_weights(self)
+
+
+class PaddedGoogLeNet(GoogLeNet):
+    """The GoogLeNet of older checkpoints, whose max-pools pad one pixel on every side.
+
+    Their weights were trained with it. Arguments and errors are those of GoogLeNet.
+    """
+
+    @wraps(GoogLeNet.__init__)
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("pool1", "pool2", "pool3", "pool4"):
+            setattr(self, name, nn.MaxPool2d(3, stride=2, padding=1))
 
 
 # Our names -> torchvision's, as regular expressions to apply one after the other.

@@ -175,11 +175,26 @@ def test_old_format_is_read_under_the_new_names(trained, tmp_path):
     names = {"config": "recipe", "stored_size": "source_size", "resize_mode": "fit"}
     old = {names.get(key, key): value for key, value in new.items()}
     for fit, resize_mode in (("pad", "pad"), ("squash", "stretch")):
-        for compatible, model in ((False, "googlenet"), (True, "torchvision_googlenet")):
+        for compatible, model in ((False, "padded_googlenet"), (True, "torchvision_googlenet")):
             model_args = new["model_args"] | {"torchvision_compatible": compatible}
-            changed = {"format": checkpoint.OLD_FORMAT, "fit": fit, "model_args": model_args}
+            changed = {"format": checkpoint.OLD_FORMATS[0], "fit": fit, "model_args": model_args}
             torch.save(old | changed, tmp_path / "old.pth")
             read = checkpoint.load(tmp_path / "old.pth")
             assert same(read, new | {"resize_mode": resize_mode, "model": model})
     checkpoint.export(tmp_path / "old.pth", tmp_path / "new.pth")
     assert torch.load(tmp_path / "new.pth", weights_only=True)["format"] == checkpoint.FORMAT
+
+
+def test_older_googlenets_pool_as_they_were_trained(trained, train, interrupted, tmp_path):
+    """With one pixel of padding on every side; also when such a run goes on."""
+    _, stopped = interrupted(step=7)
+    saved = checkpoint.load(stopped / "last.pth")
+    torch.save(saved | {"format": checkpoint.OLD_FORMATS[1]}, stopped / "last.pth")
+    read = checkpoint.load(stopped / "last.pth")
+    model = checkpoint.build(create_model, read, "last.pth")
+    even = torch.arange(16.0).view(1, 1, 4, 4)
+    assert model.pool1(even).flatten().tolist() == [5, 7, 13, 15]
+    train("--resume", stopped / "last.pth")
+    for name in ("best.pth", "last.pth"):
+        again = torch.load(stopped / name, weights_only=True)
+        assert (again["format"], again["model"]) == (checkpoint.FORMAT, "padded_googlenet")

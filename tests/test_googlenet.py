@@ -104,6 +104,17 @@ def test_two_local_response_norms():
     assert kinds.count(nn.LocalResponseNorm) == 2
 
 
+def test_max_pools_are_same():
+    """Figure 3: 3x3/2, "(S)". An even map is padded at the far edges, an odd one all around."""
+    pool = GoogLeNet().pool1
+    even = torch.arange(16.0).view(1, 1, 4, 4)
+    assert pool(even).flatten().tolist() == [10, 11, 14, 15]
+    assert pool(-even).flatten().tolist() == [0, -2, -8, -10]
+    odd = torch.arange(25.0).view(1, 1, 5, 5)
+    assert pool(odd).flatten().tolist() == [6, 8, 9, 16, 18, 19, 21, 23, 24]
+    assert pool(-odd).flatten().tolist() == [0, -1, -3, -5, -6, -8, -15, -16, -18]
+
+
 # ---------------------------------------------------------------- auxiliary classifiers
 
 
