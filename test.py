@@ -39,6 +39,8 @@ def main() -> None:
     classifier = load_classifier(path, args.device)
     metadata, classes = classifier.metadata, classifier.classes
     images, what, results = open_images(metadata, args.data_dir, args.sample)
+    folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
+    folder.mkdir(parents=True, exist_ok=True)  # before minutes of judging, in case it cannot be
 
     # Its answers, counted.
     pixels = max(metadata["image_size"], metadata["stored_size"])
@@ -76,8 +78,6 @@ def main() -> None:
         record_look(summary)
 
     # The numbers.
-    folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(summary, folder / "summary.json")
     write_table(table, folder / "classes.csv", float_format="%.4f")
     answers = folder / "predictions.csv"

@@ -16,7 +16,7 @@ from data.dataset import ImageDataset
 from engine import calibration, checkpoint, report
 from engine.device import eval_batch_size
 from engine.errors import UserError
-from engine.inference import load_classifier
+from engine.inference import Classifier, load_classifier
 from models import create_model
 from tests.conftest import photo, zipped
 
@@ -330,3 +330,10 @@ def test_a_page_without_mistakes(tmp_path):
     images, labels = np.zeros((3, 1, 4, 4), np.uint8), np.array([0, 1, 0])
     report.draw_mistakes(images, labels, np.eye(2)[labels], ["a", "b"], tmp_path / "none.png")
     assert (tmp_path / "none.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_first(error_of, trained, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Classifier, "logits", lambda *_: pytest.fail("judged"))
+    options = ("--checkpoint", trained, "--sample", "--output-dir", tmp_path / "file" / "out")
+    assert "Not a directory" in error_of(test_script, *options)
