@@ -43,8 +43,9 @@ def csv(name: str) -> str:
 
 
 def recorded_runs() -> pd.DataFrame:
-    runs = pd.read_csv(RESULTS / "runs.csv").fillna("")
-    return runs[runs.run != ""].set_index("log", drop=False)
+    """The long runs: the others have tables of their own, and no commit."""
+    runs = pd.read_csv(RESULTS / "runs.csv", dtype=str).fillna("")
+    return runs[runs.commit != ""].set_index("log", drop=False)
 
 
 def validation(run: pd.Series) -> str:
@@ -53,7 +54,10 @@ def validation(run: pd.Series) -> str:
 
 
 def runs(dataset: str) -> Table:
-    rows = []
+    """What differed between the runs on a dataset, and what came of it."""
+    settings = ["model", "pixels", "epochs", "batch", "lr", "dropout", "erased", "machine"]
+    head = [*settings, "code at", "validation", "test", "training", "log"]
+    table = [["rate" if name == "lr" else name for name in head]]
     for _, run in recorded_runs().iterrows():
         if run.dataset != dataset:
             continue
@@ -61,14 +65,9 @@ def runs(dataset: str) -> Table:
         if test.endswith(".json"):
             links += f" [test](results/{test})"
             test = f"**{percent(tested(test)['accuracy'], 2)}**"
-        command = run.command if run.command.startswith("the same") else f"`{run.command}`"
-        machine = [run.machine] if run.machine else []
-        cells = [run.run, command, f"`{run.commit}`", *machine]
-        rows.append([*cells, validation(run), test, minutes(run.log), links])
-    head = ["model", "command", "code at"]
-    if dataset == "FashionMNIST":
-        return [[*head, "machine", "validation (5,000)", "test (10,000)", "training", "log"], *rows]
-    return [[*head, "validation (1,800)", "test (1,800)", "training", "log"], *rows]
+        outcome = [f"`{run.commit}`", validation(run), test, minutes(run.log), links]
+        table.append([*run[settings], *outcome])
+    return table
 
 
 def test_looks() -> Table:

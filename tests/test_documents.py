@@ -105,7 +105,7 @@ def test_files_named_in_passing_are_there(name):
 
 
 def tree_of(text: str) -> list[str]:
-    """The paths in the README's tree of the repository."""
+    """The paths in the tree of the repository."""
     (block,) = re.findall(r"^```text\n(train_fashionmnist\.py .*?)^```$", text, re.M | re.S)
     paths, folder = [], ""
     for line in block.splitlines():
@@ -116,7 +116,7 @@ def tree_of(text: str) -> list[str]:
 
 
 def test_tree_of_the_repository_is_whole():
-    listed = tree_of(PAGES["README.md"])
+    listed = tree_of(PAGES["docs/code.md"])
     assert [path for path in listed if not (ROOT / path).exists()] == []
     code = [
         *ROOT.glob("*.py"),
@@ -126,8 +126,8 @@ def test_tree_of_the_repository_is_whole():
     assert code - set(listed) == set()
 
 
-def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    (example,) = re.findall(r"^```python\n(.*?)^```$", PAGES["README.md"], re.M | re.S)
+def test_example_of_the_own_program_runs(tmp_path, monkeypatch, capsys):
+    (example,) = re.findall(r"^```python\n(.*?)^```$", PAGES["docs/code.md"], re.M | re.S)
     (checkpoint,) = re.findall(r'"(checkpoints/.+?)"', example)
     (photo,) = re.findall(r'"([\w.]+\.jpg)"', example)
     (tmp_path / "checkpoints").mkdir()
@@ -135,7 +135,7 @@ def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     noise = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / photo)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "docs/code.md", "exec"), {})
     lines = re.findall(r"^(\w+): (\d+\.\d)%$", capsys.readouterr().out, re.MULTILINE)
     assert {name for name, _ in lines} == {"Cat", "Dog"}
     assert sum(float(share) for _, share in lines) == pytest.approx(100, abs=0.11)
