@@ -57,10 +57,14 @@ def runs() -> "Figure":
 
     recorded = table("runs.csv")
     datasets = list(dict.fromkeys(recorded.dataset))
+    below = 60 + 17.5 * recorded.dataset.value_counts().max()  # pixels, for the legend
+    height = 270 + below
     figure, grid = pyplot().subplots(
-        1, len(datasets), figsize=(WIDTH * PX, 450 * PX), squeeze=False
+        1, len(datasets), figsize=(WIDTH * PX, height * PX), squeeze=False
     )
-    figure.subplots_adjust(left=0.07, right=0.985, top=0.93, bottom=0.4, wspace=0.16)
+    figure.subplots_adjust(
+        left=0.07, right=0.985, top=1 - 30 / height, bottom=below / height, wspace=0.16
+    )
     for axes, dataset in zip(grid[0], datasets, strict=True):
         lines = {"VGG16": iter(DASHES), "GoogLeNet": iter(DASHES)}
         for run in recorded[recorded.dataset == dataset].itertuples():
