@@ -59,8 +59,10 @@ class Code:
         return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
 
     def uses(self, name: str) -> Iterator[ast.stmt]:
-        """The simple statements that read or set ``self.name``."""
-        for node in ast.walk(self.tree):
+        """The simple statements of ``__init__`` and ``forward`` that read or set ``self.name``."""
+        methods = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef)]
+        methods = [method for method in methods if method.name in ("__init__", "forward")]
+        for node in (n for method in methods for n in ast.walk(method)):
             if isinstance(node, ast.Assign | ast.Return | ast.Expr):
                 parts = [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]
                 if any(p.attr == name and ast.unparse(p.value) == "self" for p in parts):

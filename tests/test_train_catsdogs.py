@@ -167,7 +167,7 @@ def test_mirror_images_may_be_other_classes(run, split, tmp_path):
     folder = split(tmp_path / "arrows", "--ratios", "0.5", "0.25", "0.25")
     run(compute_mean_std, folder)
     accuracy = {}
-    for option, said, epochs in (("--flip", True, 2), ("--no-flip", False, 8)):
+    for option, said, epochs in (("--flip", True, 2), ("--no-flip", False, 12)):
         arguments = ("--data-dir", folder, *SMALL, "--epochs", epochs, "--no-augment", option)
         printed = run(train_catsdogs, *arguments, "--lr", "1e-3", "--output-dir", tmp_path / option)
         assert ("use --no-flip" in printed.out) == said
