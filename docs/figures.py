@@ -35,7 +35,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for drawing in (runs, levers, ablations, fashionmnist_confusion):
         save(drawing, folder)
-    for run in table("runs.csv").fillna("").itertuples():
+    for run in table("runs.csv").astype(object).fillna("").itertuples():
         if run.test.endswith("_test.json"):
             name = run.test.removesuffix("_test.json") + "_curves"
             save(curves, folder, f"{run.dataset}: {run.name}", run.log, name=name)
