@@ -6,14 +6,11 @@ Writes to docs/figures/, each for light and for dark pages: vgg16.svg, googlenet
 docs/module_drawings.py, docs/number_drawings.py and docs/window_drawings.py draw.
 """
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docs import module_drawings, number_drawings, window_drawings
 from docs.networks import on_meta, outputs, parameters, rows_of, times, window
-from docs.style import FIGURES, LARGE, SMALL, arrow, bar, box, canvas, colour, save, write
-from engine import cli
+from docs.style import LARGE, SMALL, arrow, bar, box, canvas, colour, output_folder, save, write
 from engine.report import pyplot
 from models.googlenet import AUX_WEIGHT, INCEPTION, GoogLeNet
 from models.vgg16 import CONFIG_D, VGG16
@@ -24,12 +21,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
-    parser.add_argument(
-        "--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)"
-    )
-    folder = parser.parse_args().output_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(__doc__)
     for drawing in DRAWINGS:
         save(drawing, folder)
 

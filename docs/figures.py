@@ -7,14 +7,12 @@ curves and the confusions of the tested networks. The networks themselves: docs/
 trained network sees: docs/interpret.py.
 """
 
-import argparse
 import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs.style import FIGURES, LARGE, PX, SMALL, WIDTH, canvas, colour, save, write
-from engine import cli
+from docs.style import LARGE, PX, SMALL, WIDTH, canvas, colour, output_folder, save, write
 from engine.report import pyplot
 
 if TYPE_CHECKING:
@@ -27,12 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=cli.summary(__doc__))
-    parser.add_argument(
-        "--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)"
-    )
-    folder = parser.parse_args().output_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(__doc__)
     for drawing in (runs, levers, ablations, fashionmnist_confusion):
         save(drawing, folder)
     for run in table("runs.csv").astype(object).fillna("").itertuples():

@@ -4,12 +4,14 @@ No grey has a contrast of 4.5 both on white and on GitHub's dark page: the best 
 drawing is written twice, as NAME.svg and NAME-dark.svg, and a page chooses by <picture>.
 """
 
+import argparse
 import inspect
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import cli
 from engine.files import atomic_write
 from engine.report import pyplot
 
@@ -46,6 +48,17 @@ def colour(kind: str, share: float = 1.0) -> tuple[float, ...]:
     full = to_rgb(named[kind] if kind in named else f"C{KINDS.index(kind)}")
     page = to_rgb(rcParams["figure.facecolor"])
     return tuple(share * one + (1 - share) * other for one, other in zip(full, page, strict=True))
+
+
+def output_folder(doc: str | None) -> Path:
+    """The folder that a program which draws was asked to write to; made where it is missing."""
+    parser = argparse.ArgumentParser(description=cli.summary(doc))
+    parser.add_argument(
+        "--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)"
+    )
+    folder = parser.parse_args().output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def canvas(height: float) -> tuple["Figure", "Axes"]:

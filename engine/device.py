@@ -35,13 +35,14 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "cpu": Kind(torch.channels_last, torch.float64, False, False, "gloo"),
-    "cuda": Kind(torch.channels_last, torch.float64, True, True, "nccl"),  # AMD's, too
+    "cpu": Kind(torch.channels_last, torch.float64, pins=False, background=False, backend="gloo"),
+    # AMD's, too.
+    "cuda": Kind(torch.channels_last, torch.float64, pins=True, background=True, backend="nccl"),
     # Apple: no float64; a convolution's backward pass is 30 times slower in channels last
     # (pytorch/pytorch#193349).
-    "mps": Kind(torch.contiguous_format, torch.float32, False, True, None),
+    "mps": Kind(torch.contiguous_format, torch.float32, pins=False, background=True, backend=None),
     # Intel: most cards have no float64.
-    "xpu": Kind(torch.channels_last, torch.float32, True, True, "xccl"),
+    "xpu": Kind(torch.channels_last, torch.float32, pins=True, background=True, backend="xccl"),
 }
 NAMES = "auto (a GPU where there is one), cpu, cuda[:N], mps or xpu[:N]"
 
