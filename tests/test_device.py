@@ -80,6 +80,22 @@ def test_types_that_devices_compute_in(monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "amx", "avx512", "expected"),
+    [
+        ("Intel(R) Xeon(R) Processor", True, True, True),
+        ("Intel(R) Xeon(R) Processor", False, True, False),  # AVX512-BF16 alone is slower there
+        ("AMD EPYC", False, True, True),
+        ("AMD EPYC", False, False, False),
+    ],
+)
+def test_processors_that_gain_from_bfloat16(name, amx, avx512, expected, monkeypatch):
+    monkeypatch.setattr(device, "device_name", lambda _: name)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    assert device.has_bfloat16(torch.device("cpu")) == expected
+
+
 def test_totals_without_float64(monkeypatch):
     monkeypatch.setitem(KINDS, "cpu", KINDS["mps"])
     totals = Totals(torch.device("cpu"))
