@@ -22,7 +22,7 @@ from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from docs.style import FIGURES, LARGE, LIGHT, PX, SMALL, WIDTH, colour, save_pixels
 from engine import cli
-from engine.explain import STAGES, activations, evidence
+from engine.explain import STAGES, activations, cell_centres, evidence
 from engine.inference import Classifier, load_classifier, open_split
 from engine.report import pyplot, show_image
 
@@ -169,8 +169,8 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
                 show_image(axes, image)
                 # The cell that answers loudest, as a square of the image.
                 line, column = divmod(int(place[best, channel]), cells)
-                size = axes.images[0].get_array().shape[0] / cells
-                corner = (column * size - 0.5, line * size - 0.5)
+                first, size = cell_centres(classifier, f"inception{MODULE}", image.shape[-1])
+                corner = (first + (column - 0.5) * size, first + (line - 0.5) * size)
                 for edge, width in (("white", 3.6), (colour(kind), 1.8)):
                     style = {"fill": False, "edgecolor": edge, "linewidth": width}
                     axes.add_patch(plt.Rectangle(corner, size, size, **style))

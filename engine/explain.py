@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 from engine.inference import Classifier
+from models.googlenet import SameMaxPool
 
 # The stages that show how a network sees, from pixels to things.
 STAGES = {
@@ -57,6 +58,38 @@ def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int
     others = torch.cat([logits[0, :predicted], logits[0, predicted + 1 :]]).logsumexp(0)
     (gradient,) = torch.autograd.grad(logits[0, predicted] - others, maps)
     heat = (gradient * maps).sum(1, keepdim=True).relu().detach()
-    heat = F.interpolate(heat, image.shape[1:], mode="bilinear")[0, 0]
+    heat = (heat / heat.max().clamp(min=1e-6))[0, 0].cpu().numpy()
     probability = logits.softmax(1)[0, predicted].item()
-    return (heat / heat.max().clamp(min=1e-6)).cpu().numpy(), predicted, probability
+    # Between the centres of four cells, bilinearly; beyond the outermost, as there.
+    first, step = cell_centres(classifier, stage, image.shape[1])
+    cells = (np.arange(image.shape[1]) - first) / step
+    weights = np.array([np.interp(cells, range(len(heat)), cell) for cell in np.eye(len(heat))])
+    return weights.T @ heat @ weights, predicted, probability
+
+
+def cell_centres(classifier: Classifier, stage: str, size: int) -> tuple[float, float]:
+    """The centre of the first cell of a stage's maps, and the step to the next, in pixels.
+
+    A cell looks at the window around its centre, larger than the step: its receptive field.
+
+    Args:
+        size: height and width of the image that the pixels are of.
+    """
+    model, centre, step = classifier.model, 0.0, 1
+    side = classifier.transform.image_size  # of the maps so far
+    *_, last = model.get_submodule(stage).modules()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            window, stride, padding = (
+                value if isinstance(value, int) else value[0]
+                for value in (module.kernel_size, module.stride, module.padding)
+            )
+            if isinstance(module, SameMaxPool):
+                padding = side % 2
+            if stride > 1:  # the others are centred on the cell: "same" padding
+                centre += step * ((window - 1) / 2 - padding)
+                step, side = step * stride, -(-side // stride)
+        if module is last:
+            break
+    scale = size / classifier.transform.image_size
+    return (centre + 0.5) * scale - 0.5, step * scale

@@ -1,11 +1,15 @@
 """Where a network looks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from data import fashionmnist
-from engine.explain import STAGES, activations, evidence
+from engine.explain import STAGES, activations, cell_centres, evidence
 from engine.inference import load_classifier
 from models import create_model
 
@@ -32,6 +36,47 @@ def test_activations_are_those_of_the_forward_pass(shipped):
         assert torch.equal(shipped.model(x) / shipped.temperature, logits)
         assert torch.equal(shipped.model.conv1(x), outputs["conv1"])
     assert not shipped.model.conv1._forward_hooks  # none is left behind
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vgg16", 128),
+        ("googlenet", 352),
+        ("googlenet", 353),
+        ("padded_googlenet", 353),
+        ("torchvision_googlenet", 352),  # of odd maps its poolings leave out a row and a column
+    ],
+)
+def test_a_cell_looks_at_the_window_around_its_centre(name, size, monkeypatch):
+    """The pixels with a gradient are the receptive field, in a network of averages."""
+
+    def average(x, window, stride, padding=0, dilation=1, ceil_mode=False, **_kwargs):
+        return F.avg_pool2d(x, window, stride, padding, ceil_mode)
+
+    monkeypatch.setattr(F, "max_pool2d", average)
+    with torch.device("meta"):
+        model = create_model(name, image_size=size).eval()
+    classifier = SimpleNamespace(model=model, transform=SimpleNamespace(image_size=size))
+    image = x = torch.ones(1, 3, size, size, requires_grad=True)
+    for part, module in model.named_children():
+        module.to_empty(device="cpu")
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                layer.reset_parameters()
+                nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+        x = module(x)
+        if part in STAGES[name]:
+            cell = x.shape[-1] // 2
+            (gradient,) = torch.autograd.grad(x[0, :, cell, cell].sum(), image, retain_graph=True)
+            seen = gradient[0].abs().sum((0, 1)).nonzero().flatten()
+            if seen.min() == 0 or seen.max() == size - 1:  # the window is larger than the image
+                break
+            first, step = cell_centres(classifier, part, size)
+            assert first + cell * step == (seen.min() + seen.max()) / 2
+        if part == STAGES[name][-1]:
+            break
+    assert part in STAGES[name][3:]
 
 
 def test_evidence_is_where_hiding_hurts(shipped):
