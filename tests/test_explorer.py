@@ -411,6 +411,22 @@ def test_every_view_by_keyboard(browser):
     assert browser.complaints() == []
 
 
+def test_links_of_the_chapter_lead_to_what_they_name(browser):
+    links = re.findall(r"\(index\.html(#[^)]+)\)", (explorer.PAGE.parent / "papers.md").read_text())
+    assert len(links) > 15
+    for address in links:
+        browser.go(address)
+        if address.startswith("#change/"):  # all of it is understood
+            written = browser.run("addressOf(settingsFrom(...location.hash.split('/').slice(1)))")
+            assert written.startswith(address)
+        elif not address.startswith("#hand/"):
+            chosen = browser.run(
+                "[...document.querySelectorAll('main [aria-current]')].map(String)"
+            )
+            assert any(link.endswith(address) for link in chosen), address
+    assert browser.complaints() == []
+
+
 def test_what_a_newcomer_clicks(browser):
     """Rows and branches, options, cells of a map, steps, images behind a cell."""
     browser.size(1280)
