@@ -1,7 +1,7 @@
 """Say what is on photos: the most probable classes of each, with their probabilities.
 
-    python predict.py shirt.jpg --checkpoint checkpoints/fashionmnist_googlenet.pth --invert
-    python predict.py photos/ --checkpoint checkpoints/fashionmnist_googlenet.pth --json
+    python predict.py docs/examples/cat.jpg --checkpoint checkpoints/catsdogs_googlenet.pth
+    python predict.py photos/ --checkpoint checkpoints/clothing_googlenet.pth --json
 
 Photos are files or folders of them; what cannot be read is named at the end, and the rest answered.
 """

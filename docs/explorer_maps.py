@@ -21,7 +21,7 @@ from models.googlenet import GoogLeNet
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = ("fashionmnist_googlenet.pth", "catsdogs_googlenet.pth")
-CAT = ROOT / "docs" / "explorer" / "cat.jpg"  # Chelsea, CC0 by Stéfan van der Walt (scikit-image)
+CAT = ROOT / "docs" / "examples" / "cat.jpg"  # Chelsea, CC0 by Stéfan van der Walt (scikit-image)
 CHANNELS = 8  # that are shown of a layer: those with the largest mean
 PALETTE = (255 * colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8).tobytes()
 
