@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FIGURES = Path(__file__).parent / "figures"
+FIGURES, EXAMPLES = (Path(__file__).parent / name for name in ("figures", "examples"))
 LIGHT, DARK = (Path(__file__).with_name(f"style{mode}.mplstyle") for mode in ("", "-dark"))
 MODES = {"": [LIGHT], "-dark": [LIGHT, DARK]}  # ending of the file's name -> style files
 # What each colour of the style files means.

@@ -6,10 +6,11 @@
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import nn
 
 from docs.networks import layers_of, on_meta, receptive_field, window
-from docs.style import LARGE, PX, SMALL, WIDTH, bar, canvas, colour, write
+from docs.style import EXAMPLES, LARGE, NORMAL, PX, WIDTH, bar, canvas, colour, write
 from engine.report import pyplot
 from models.googlenet import GoogLeNet, SameMaxPool
 from models.vgg16 import VGG16
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 def receptive_fields() -> "Figure":
     """How much of the image one cell sees, from layer to layer, in both networks."""
-    figure = pyplot().figure(figsize=(WIDTH * PX, 348 * PX))
-    height = 348
-    axes = figure.add_axes((56 / WIDTH, 48 / height, 500 / WIDTH, 262 / height))
+    height = 672
+    figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
+    axes = figure.add_axes((56 / WIDTH, 372 / height, 760 / WIDTH, 262 / height))
     vgg = receptive_field(layers_of(on_meta(VGG16)))
     depth = range(1, len(vgg) + 1)
     axes.plot(depth, [f for _, f in vgg], color=colour("VGG16"), marker="o")
@@ -51,22 +52,26 @@ def receptive_fields() -> "Figure":
     axes.text(0.4, 236, "the whole image", color=colour("muted"))
     axes.set(xlim=(0, 30.5), ylim=(0, 760), xlabel="layers from the image on, poolings counted")
     axes.set_title("pixels a side that one cell sees", fontsize=LARGE)
-    photo = figure.add_axes((596 / WIDTH, 48 / height, 220 / WIDTH, 262 / height))
-    photo.set(xlim=(0, 224), ylim=(224 * 262 / 220, 0), aspect="equal")
-    photo.set_axis_off()
-    style = {"facecolor": "none", "edgecolor": colour("muted")}
-    photo.add_patch(pyplot().Rectangle((0, 0), 224, 224, linestyle="--", **style))
     pools = [field for name, field in vgg if "pool" in name]
-    for field in reversed(pools):
-        corner = (112 - field / 2, 112 - field / 2)
-        style = {"facecolor": colour("VGG16", 0.14), "edgecolor": colour("VGG16")}
-        photo.add_patch(pyplot().Rectangle(corner, field, field, **style))
-        if field > 20:
-            place = (112, 112 + field / 2 - 8)
-            photo.text(*place, f"{field}", ha="center", va="center_baseline", fontsize=SMALL)
-    photo.set_title("VGG16, after each pooling", fontsize=LARGE)
-    text = f"{', '.join(map(str, pools))} px of 224"
-    photo.text(0, 242, text, color=colour("muted"), fontsize=SMALL, va="center_baseline")
+    stages = [
+        ends[name]["5x5"]
+        for name in ("conv1.conv", "pool2", "inception3a", "inception3b", "inception4a")
+    ]
+    for left, title, fields in (
+        (110, "VGG16, after each pooling", pools),
+        (464, "GoogLeNet, conv1 to 4a, through the 5×5", stages),
+    ):
+        photo = figure.add_axes((left / WIDTH, 24 / height, 256 / WIDTH, 256 / height))
+        photo.set_axis_off()
+        photo.imshow(
+            Image.open(EXAMPLES / "cat.jpg"), interpolation="none", extent=(0, 224, 224, 0)
+        )
+        for field in reversed(fields):
+            corner = (112 - field / 2, 112 - field / 2)
+            for edge, width in (("black", 3.4), ("white", 1.6)):
+                style = {"edgecolor": edge, "linewidth": width}
+                photo.add_patch(pyplot().Rectangle(corner, field, field, fill=False, **style))
+        photo.set_title(f"{title}:\n{', '.join(map(str, fields))} of 224 px", fontsize=NORMAL)
     return figure
 
 
