@@ -2,8 +2,9 @@
 
     python -m docs.drawings
 
-Writes to docs/figures/, each for light and for dark pages: vgg16.svg, googlenet.svg, and what
-docs/module_drawings.py, docs/number_drawings.py and docs/window_drawings.py draw.
+Writes to docs/figures/, each for light and for dark pages: vgg16.svg, googlenet.svg,
+googlenet_slabs.svg, and what docs/module_drawings.py, docs/number_drawings.py and
+docs/window_drawings.py draw.
 """
 
 from typing import TYPE_CHECKING
@@ -92,6 +93,53 @@ def vgg16() -> "Figure":
         write(axes, (left, below + 18), times(sizes[f"classifier.{name}"]), "linear", SMALL, "left")
     values = f"the first sees all\n{model.classifier.fc1.in_features:,} values"
     write(axes, (column, below + 54), values, "muted", SMALL, "left")
+    return figure
+
+
+def googlenet_slabs() -> "Figure":
+    """GoogLeNet drawn to the scale of VGG16: after the stem all maps are small."""
+    figure, axes = canvas(400)
+    sizes, model = outputs(GoogLeNet), on_meta(GoogLeNet)
+    macs = sum(row.macs for row in rows_of(GoogLeNet, aux_heads=False))
+    totals = f"{parameters(on_meta(GoogLeNet, aux_heads=False)):,} parameters, "
+    totals += f"{macs / 1e9:.1f} billion multiply-accumulates"
+    write(axes, (14, 20), "GoogLeNet", size=LARGE, align="left", bold=True)
+    write(axes, (104, 20), totals, "muted", align="left")
+    write(axes, (816, 20), "to the scale of VGG16’s drawing", "muted", SMALL, "right")
+    middle, below = 172, 284
+    image = (model.in_channels, model.image_size, model.image_size)
+    slab(axes, 14, middle, image, "muted")
+    write(axes, (14, below), "image", align="left", bold=True)
+    write(axes, (14, below + 18), times(image), "muted", SMALL, "left")
+    modules = {number: [f"inception{n}" for n in INCEPTION if n[0] == number] for number in "345"}
+    stages = (
+        ("stem", 104, ["conv1", "pool1", "conv2.reduce", "conv2.conv", "pool2"]),
+        ("group 3", 292, [*modules["3"], "pool3"]),
+        ("group 4", 452, [*modules["4"], "pool4"]),
+        ("group 5", 676, [*modules["5"], "avg_pool", "linear"]),
+    )
+    for stage, column, names in stages:
+        write(axes, (column, below), stage, align="left", bold=True)
+        left = column
+        for line, name in enumerate(names, 1):
+            part, shape = model.get_submodule(name), sizes[name]
+            kind = number_drawings.kind_of(part)
+            label = number_drawings.layer_name(name, part)
+            label = "max pool" if name.startswith("pool") else label
+            write(axes, (column, below + 17 * line), label, kind, SMALL, "left")
+            x = column + (66 if column in (104, 676) else 56)
+            write(axes, (x, below + 17 * line), times(shape), kind, SMALL, "left")
+            side = shape[1] if len(shape) == 3 else 0
+            top = middle - 6.3 * side**0.5 - 9 if side else middle
+            end = slab(axes, left, middle, shape, kind)
+            if kind == "concatenation":
+                centre = (left + end) / 2 + 0.13 * 10.5 * side**0.5
+                write(axes, (centre, top - 4), label, size=SMALL)
+                if label in ("4a", "4d"):
+                    arrow(axes, (centre, top - 14), (centre, 92))
+                    box(axes, (centre - 24, 64), (48, 26), "linear", ["head"])
+            left = end + (2.7 * side**0.5 if side else 5) + 7
+    write(axes, (626, 77), "in training only", "muted", SMALL, "left")
     return figure
 
 
@@ -212,6 +260,7 @@ def key(axes: "Axes", at: tuple[float, float]) -> None:
 DRAWINGS = (
     vgg16,
     googlenet,
+    googlenet_slabs,
     *module_drawings.DRAWINGS,
     *number_drawings.DRAWINGS,
     *window_drawings.DRAWINGS,

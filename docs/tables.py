@@ -10,9 +10,7 @@ A table stands between two comments, which say what makes it, and is written who
     <!-- end -->
 
 paper_tables.py and paper_results.py compute the tables of papers.md from the networks;
-result_tables.py and benchmark_tables.py read what was recorded and measured from results/. In
-slides.md the comments are written [//]: # (table: training), with empty lines around, since Marp
-makes speaker notes of the others.
+result_tables.py and benchmark_tables.py read what was recorded and measured from results/.
 """
 
 import argparse
@@ -26,8 +24,8 @@ from engine import cli
 
 ROOT = Path(__file__).parent.parent
 TABLES = paper_tables.TABLES | paper_results.TABLES | result_tables.TABLES | benchmark_tables.TABLES
-START = re.compile(r"^(?:<!-- table: (\S+) -->|\[//\]: # \(table: (\S+)\))\n", re.MULTILINE)
-CONTENT = re.compile(r"\n*((?:\|.*\n)*)\n*(?:<!-- end -->|\[//\]: # \(end\))$", re.MULTILINE)
+START = re.compile(r"^<!-- table: (\S+) -->\n", re.MULTILINE)
+CONTENT = re.compile(r"((?:\|.*\n)*)<!-- end -->$", re.MULTILINE)
 
 
 def pages() -> list[Path]:
@@ -43,7 +41,7 @@ def refresh(text: str) -> str:
     """
     done, position = "", 0
     for start in START.finditer(text):
-        name = start[1] or start[2]
+        name = start[1]
         content = CONTENT.match(text, start.end())
         if name not in TABLES:
             raise ValueError(f"nothing makes a table called {name}: {', '.join(TABLES)}")
