@@ -47,7 +47,7 @@ from docs.slides import DOCS, Block, picture_name, plain
 GAP, COLUMN = 0.3, 3.3  # inches: between parts; for text beside a picture, with the space between
 CELL, CODE, BIG = 18, 17, 40  # pt, as are TEXT and TITLE
 PAD, MARGINS = 0.8, (0.22, 0.06)  # of cells: above and below, in lines; left and right, in inches
-SCALES = (1.4, 1.3, 1.2, 1.1, 1.0)  # text is enlarged as far as there is room
+SCALES = (1.3, 1.2, 1.1, 1.0)  # text is enlarged as far as there is room
 STRETCH = 0.4  # by how much of their height lists and tables may grow to fill a slide
 FILL = 1.5  # up to this, tables are widened to the whole width
 NUMBER = re.compile(r"\**[-+]?[\d.,]+( ?(%|[KMG]|px|minutes|(to|of) [\d.,]+))*\**$|$")
@@ -121,7 +121,8 @@ def total(blocks: list[Block], width: float, scale: float) -> float:
 
 def fits(blocks: list[Block], width: float, scale: float) -> bool:
     """Whether blocks can be enlarged so far: there is room, and no line breaks that did not."""
-    unbroken = all(lines(block, width, scale) == lines(block, width, 1) for block in blocks)
+    texts = [block for block in blocks if block.kind not in ("code", "flow")]
+    unbroken = all(lines(block, width, scale) == lines(block, width, 1) for block in texts)
     return unbroken and total(blocks, width, scale) <= BOTTOM - TOP
 
 

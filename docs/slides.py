@@ -1,7 +1,7 @@
 """Make the slides, docs/slides.pptx and docs/slides.pdf, from docs/slides.md.
 
-    pip install python-pptx                                  # and, with apt-get or the like:
-    apt-get install libreoffice-impress librsvg2-bin         # soffice, rsvg-convert
+    pip install python-pptx
+    apt-get install libreoffice-impress librsvg2-bin    # or what brings soffice and rsvg-convert
     python -m docs.tables && python -m docs.slides
 
 In slides.md, "#" is the title slide, "##" a part of the talk, "###" a slide, whose title is its
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import cli
-from engine.errors import UserError
+from engine.errors import UserError, as_user_error
 from engine.files import atomic_write
 
 DOCS = Path(__file__).parent
@@ -56,18 +56,19 @@ def main() -> None:
     argparse.ArgumentParser(description=cli.summary(__doc__)).parse_args()
     if not importlib.util.find_spec("pptx"):
         raise UserError("python-pptx is missing: pip install python-pptx")
+    for tool, package in (("soffice", "libreoffice-impress"), ("rsvg-convert", "librsvg2-bin")):
+        if not shutil.which(tool):
+            raise UserError(f"{tool} is missing: apt-get install {package}")
     from docs import slide_layout  # the tests read slides.md without python-pptx
 
-    for tool in ("soffice", "rsvg-convert"):
-        if not shutil.which(tool):
-            raise UserError(f"{tool} is missing; python -m docs.slides --help says what brings it")
     slides = parse(SOURCE.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         deck = Path(folder, "slides.pptx")
         slide_layout.build(slides, Path(folder)).save(deck)
         command = ["soffice", f"-env:UserInstallation=file://{folder}/profile", "--headless"]
         command += ["--convert-to", f"pdf:impress_pdf_Export:{PDF}", "--outdir", folder, str(deck)]
-        subprocess.run(command, check=True, capture_output=True)
+        with as_user_error(subprocess.CalledProcessError):
+            subprocess.run(command, check=True, capture_output=True)
         for name in ("slides.pptx", "slides.pdf"):
             with atomic_write(DOCS / name) as file:
                 file.write(Path(folder, name).read_bytes())
