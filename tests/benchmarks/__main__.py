@@ -4,6 +4,7 @@
     python -m tests.benchmarks training startup --output-dir speed
     python -m tests.benchmarks photos --photos PetImages.zip
     python -m tests.benchmarks gpu --output-dir gpu         # see gpu.py
+    python -m tests.benchmarks ablations --minutes 120      # see ablations.py
 
 Prints a table for each section and writes it to docs/results/benchmark_<section>.csv; then
 ``python -m docs.tables`` puts it into the pages. Stop everything else on the machine first. Speeds
@@ -43,28 +44,37 @@ SECTIONS = {
     "startup": startup.benchmark,
     "accuracy": accuracy.benchmark,
     "bookkeeping": bookkeeping.benchmark,
-    "ablations": ablations.benchmark,
 }
+# They take no part in a run of all sections, and write their files as they go.
+ALONE = {"gpu": gpu.benchmark, "ablations": ablations.benchmark}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=cli.summary(__doc__), epilog=f"sections: {', '.join(SECTIONS)}"
+        description=cli.summary(__doc__), epilog=f"sections: {', '.join(SECTIONS | ALONE)}"
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="which to run (all)")
     parser.add_argument("--rounds", type=cli.positive(int), default=3, help="of all tasks (3)")
     parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
     parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
-    parser.add_argument("--smoke", action="store_true", help="gpu: all of it, tiny, on the CPU")
+    parser.add_argument(
+        "--smoke", action="store_true", help="gpu, ablations: all, tiny, on the CPU"
+    )
+    add = parser.add_argument_group("ablations").add_argument
+    add("--only", nargs="+", metavar="NAME", help="choices or groups of runs (all)")
+    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="in this order (0 1 2)")
+    add("--minutes", type=cli.positive(float), help="after which no run is started (no limit)")
     args = parser.parse_args()
-    if args.sections == ["gpu"]:  # it writes several tables, as it goes
-        args.output_dir.mkdir(parents=True, exist_ok=True)
-        gpu.benchmark(args)
-        return
-    unknown = set(args.sections) - set(SECTIONS)
+    alone = ALONE.get(args.sections[0]) if len(args.sections) == 1 else None
+    unknown = set() if alone else set(args.sections) - set(SECTIONS)
+    if unknown & set(ALONE):
+        parser.error(f"{min(unknown & set(ALONE))}: is run alone, not with other sections")
     if unknown:
         parser.error(f"no section is called {min(unknown)}: there are {', '.join(SECTIONS)}")
     args.output_dir.mkdir(parents=True, exist_ok=True)
+    if alone:
+        alone(args)
+        return
     for name in args.sections or SECTIONS:
         if name.startswith("photos") and not args.photos:
             print(f"{name}: skipped, name some with --photos\n")
