@@ -106,6 +106,15 @@ def talk() -> Table:
     return [[row[0], row[1].partition(",")[0], *row[3:]] for row in front_page()]
 
 
+def coverage() -> Table:
+    """How accuracy rises when the least sure answers are left out."""
+    table = [["answers that are at least so sure", "of all", "right"]]
+    for row in tested("fashionmnist_googlenet_test.json")["coverage"]:
+        at_least = percent(row["min_confidence"]) if row["min_confidence"] else "all"
+        table.append([at_least, percent(row["coverage"], 1), percent(row["accuracy"], 2)])
+    return table
+
+
 def transfer() -> Table:
     """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
     table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
@@ -160,6 +169,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "test-looks": test_looks,
+    "coverage": coverage,
     "transfer": transfer,
     "batch-norm": batch_norm,
     "image-sizes": image_sizes,
