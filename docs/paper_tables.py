@@ -224,7 +224,8 @@ often said of VGG
 GoogLeNet, Table 1
   2.7K params and 34M ops for the first convolution
   {stem:,} weights on {places:,} places are {millions(stem * places)}; both printed figures would \
-fit a separable 7x7 of {separable:,} weights, 7 x 7 x 3 x 8 + 24 x 64: \
+fit a separable 7x7 (8 maps of each colour, then a 1x1) of {separable:,} weights, \
+7 x 7 x 3 x 8 + 24 x 64: \
 {millions(separable * places)}
 GoogLeNet, Table 1
   1072K params and 54M ops for 5a
