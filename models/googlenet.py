@@ -91,8 +91,8 @@ class GoogLeNet(nn.Module):
             )
         self.in_channels, self.image_size, self.train_size = in_channels, image_size, train_size
 
-        # Departure, if asked for: batch normalisation replaces local response normalisation. The
-        # authors made the same change in 2015; it allows higher learning rates.
+        # Departure, if asked for: batch normalisation replaces local response normalisation, as in
+        # Ioffe & Szegedy 2015; it allows higher learning rates.
         norm = nn.Identity if batch_norm else local_response_norm
         # Departure: nn.Conv2d pads all sides by 3 pixels. "Same" is 2 before and 3 after: the map
         # is shifted by one pixel.
@@ -221,8 +221,8 @@ class SameMaxPool(nn.MaxPool2d):
 
 def local_response_norm() -> nn.LocalResponseNorm:
     """Build a "LocalRespNorm" of Figure 3."""
-    # The paper gives no constants. These are AlexNet's (Krizhevsky et al. 2012, Section 3.3) with
-    # the k = 1 of Caffe.
+    # The paper gives no constants. These are Caffe's: AlexNet's (Krizhevsky et al. 2012, Section
+    # 3.3), but with k = 1 and, as in nn.LocalResponseNorm, alpha divided by size.
     return nn.LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
 
 
