@@ -1,13 +1,12 @@
-"""Mean and standard deviation of each colour channel over the training images, exactly.
+"""Compute the mean and standard deviation of each colour channel over the training images.
 
     python compute_mean_std.py data/catsdogs                # writes data/catsdogs/mean_std.json
-    python compute_mean_std.py --dataset fashionmnist
+    python compute_mean_std.py --dataset fashionmnist       # only prints them
 
-Each photo counts the same, whatever its size, since the network sees all of them at one size: the
-mean is that of the photos' means, and the deviation is that of a pixel drawn at random from a photo
-drawn at random. Pixels are bytes, so it suffices to count how often each of the 256 values occurs
-in each channel of a photo: one pass, in integers for each photo, and no rounding before its pixels
-are divided by their number. Validation and test images are left out: nothing about them may
+All photos have the same weight, whatever their size, since the network sees them all at one size.
+So the mean is the average of the photos' means, and the deviation is that of a random pixel of a
+random photo. One pass over the photos is enough: it counts how often each of the 256 pixel values
+occurs in each channel. Validation and test images are left out, since nothing about them may
 influence training.
 """
 
@@ -38,20 +37,20 @@ def main() -> None:
         print(f"{names}: the same in all training photos; 1 instead of a deviation of 0")
         std[constant] = 1
 
-    print(f"{images:,} training images, each of which counts the same")
+    print(f"{images:,} training images, all with the same weight")
     print("mean", *(f"{value:.6f}" for value in mean))
     print("std ", *(f"{value:.6f}" for value in std))
     if args.folder:
         path = photo_folder.write_mean_std(args.folder, mean, std, images)
-        print(f"{path}: train_catsdogs.py takes them from here")
+        print(f"{path}: written; train_catsdogs.py reads it")
         print(f"Next:\n  python train_catsdogs.py --data-dir {quote(args.folder)}")
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     add = parser.add_argument
-    add("folder", nargs="?", type=Path, help="what split_dataset.py wrote")
-    add("--dataset", choices=["fashionmnist"], help="instead of a folder")
+    add("folder", nargs="?", type=Path, help="folder that split_dataset.py wrote")
+    add("--dataset", choices=["fashionmnist"], help="a built-in dataset, instead of a folder")
     args = parser.parse_args()
     if (args.folder is None) == (args.dataset is None):
         parser.error("name either a FOLDER or --dataset fashionmnist")

@@ -1,9 +1,10 @@
-"""Say what is on photos: the most probable classes of each, with their probabilities.
+"""Classify photos: print the most probable classes of each, with their probabilities.
 
     python predict.py docs/examples/cat.jpg --checkpoint checkpoints/catsdogs_googlenet.pth
-    python predict.py photos/ --checkpoint checkpoints/clothing_googlenet.pth --json
+    python predict.py photos/ --checkpoint checkpoints/birds_googlenet/best.pth --json
 
-Photos are files or folders of them; what cannot be read is named at the end, and the rest answered.
+Takes files and folders. Photos that cannot be read are named at the end, after the answers for the
+others; the exit code is then 2.
 """
 
 import argparse
@@ -26,17 +27,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     cli.add_checkpoint_options(parser)
     add = parser.add_argument
-    add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files, or folders of them")
-    add("--top-k", type=cli.positive(int), default=3, metavar="K", help="classes to name (3)")
-    add("--invert", action="store_true", help="swap dark and light: dark clothes on light ground")
+    add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files or folders")
+    add("--top-k", type=cli.positive(int), default=3, metavar="K", help="classes per photo (3)")
+    add("--invert", action="store_true", help="swap dark and light before classifying")
     add(
         "--min-confidence",
         type=cli.fraction,
         metavar="P",
-        help='mark photos "unsure" whose first class is less probable, such as 0.9',
+        help='mark a photo "unsure" if its first class is less probable than P, such as 0.9',
     )
     add("--json", action="store_true", help="print JSON, for programs")
-    add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos and their bars")
+    add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos with answers")
     args = parser.parse_args()
     classifier = load_classifier(cli.chosen_checkpoint(args.checkpoint), args.device)
 

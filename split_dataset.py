@@ -1,13 +1,13 @@
-"""Split photos into training, validation and test set, with a folder for each class.
+"""Split photos into a training, a validation and a test set, with a folder for each class.
 
     python split_dataset.py PetImages.zip                       # to data/catsdogs
-    python split_dataset.py photos/ --output data/birds         # a folder for each class in it
+    python split_dataset.py photos/ --output data/birds         # a folder for each class in photos/
     python split_dataset.py --download oxford-pets
 
-Writes train/, val/ and test/, manifest.csv (what went where) and rejected.csv (what was left out,
-and why). The same photos and seed give the same split on any machine. The source is not changed.
-A set that is split already stays so: validation and test set are taken as they are, and what is
-missing of the two is dealt out of the training photos.
+Writes train/, val/ and test/, manifest.csv (which photo is where) and rejected.csv (what was left
+out, and why). The source is not changed. The same photos and seed give the same split on any
+machine. If the source is split already, its validation and test sets stay as they are; if one of
+them is missing, it is taken from the training photos.
 """
 
 import argparse
@@ -56,12 +56,14 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("source", nargs="?", type=Path, help="folder or zip: Cat/1.jpg, cat.1.jpg, train/Cat/1.jpg")
-    add("--download", choices=["oxford-pets"], help="7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)")
+    pets = "instead of SOURCE: 7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)"
+    add("--download", choices=["oxford-pets"], help=pets)
     add("--output", type=Path, default=Path("data/catsdogs"), help="folder to write")
-    add("--ratios", type=float, nargs=3, metavar="R", help="of the splits (0.8 0.1 0.1)")
-    add("--seed", type=cli.seed, help="of the draw (0)")
-    add("--mode", choices=["copy", "hardlink", "symlink"], default="copy", help="how files get in")
-    add("--overwrite", action="store_true", help="replace an earlier split")
+    add("--ratios", type=float, nargs=3, metavar="R", help="train, val and test (0.8 0.1 0.1)")
+    add("--seed", type=cli.seed, help="of the random split (0)")
+    mode = "copy the photos, or link to them (a zip can only be copied)"
+    add("--mode", choices=["copy", "hardlink", "symlink"], default="copy", help=mode)
+    add("--overwrite", action="store_true", help="replace an earlier split in --output")
     args = parser.parse_args()
     if (args.source is None) == (args.download is None):
         parser.error("name either a SOURCE or --download oxford-pets")

@@ -1,12 +1,12 @@
-"""Judge a checkpoint on the test set, which no other script opens.
+"""Test a checkpoint on the test set, which no other script uses.
 
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
 
-Prints accuracy, balanced accuracy (the mean of the classes' recalls), loss, and precision, recall
-and F1 of each class. Writes them to a folder beside the checkpoint, with the answer to each image
-(CSV), the confusion matrix (PNG and CSV), the most confident mistakes and how far probabilities can
-be trusted (PNG).
+Prints accuracy, balanced accuracy (the mean recall of all classes), loss, calibration error, and
+the precision, recall and F1 of each class. Writes them to a folder beside the checkpoint, together
+with the predictions for all images (CSV), the confusion matrix (PNG and CSV), the most confident
+mistakes (PNG) and a reliability diagram (PNG): docs/photos.md.
 """
 
 import argparse
@@ -106,16 +106,16 @@ def parse_args() -> argparse.Namespace:
     add(
         "--data-dir",
         type=Path,
-        help="the data, where it is not in the usual place; or any folder or zip of photos, with a "
-        "folder for each class",
+        help="the data, if not in the usual place; or any folder or zip of photos, with a folder "
+        "for each class",
     )
-    add("--sample", action="store_true", help="judge on the bundled 1,000 test images")
+    add("--sample", action="store_true", help="use the bundled 1,000 test images")
     add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
     add(
         "-b",
         "--batch-size",
         type=cli.positive(int),
-        help="images a batch, which take memory (default: fewer, the larger they are)",
+        help="images per batch (default: fewer for larger images)",
     )
     args = parser.parse_args()
     if args.sample and args.data_dir:

@@ -5,8 +5,8 @@
     python train_fashionmnist.py --model vgg16                  # 94.72 %, 53 minutes
     torchrun --nproc-per-node 2 train_fashionmnist.py --model googlenet
 
-Validation accuracy and training time on two CPU cores that multiply bfloat16; the long runs are in
-docs/results.md. Writes best.pth, last.pth, log.csv, run.json and curves.png to
+Accuracies are on the validation set, times for two CPU cores with fast bfloat16: docs/results.md.
+The options are in docs/training.md. Writes best.pth, last.pth, log.csv, run.json and curves.png to
 checkpoints/fashionmnist_<model>/.
 """
 
@@ -89,7 +89,7 @@ def recipe(given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = cli.training_parser(cli.summary(__doc__), list(RECIPES))
     add = parser.add_argument_group("FashionMNIST").add_argument
-    add("--sample", action="store_true", help="train on the bundled 6,000 images")
+    add("--sample", action="store_true", help="use the bundled 6,000 images")
     args, resumed = cli.parse_training(parser, recipe, "fashionmnist")
     if args.sample and args.data_dir:
         raise UserError("--data-dir: the sample is in the repository; leave out one of the two")

@@ -90,71 +90,71 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     """The options of training on any dataset. ``parse_training`` fills in a recipe's defaults."""
     parser = argparse.ArgumentParser(
         description=description,
-        epilog="Defaults depend on the model: --model NAME --help shows those of the other one.",
+        epilog="Defaults depend on other options: --model vgg16 --help shows those of VGG16.",
         formatter_class=HelpFormatter,
         add_help=False,  # parse_training adds it once the defaults are known
     )
     on_off = argparse.BooleanOptionalAction
 
     add = parser.add_argument_group("model").add_argument
-    add("--model", choices=models, default=models[0], help="the network")
-    add("--image-size", type=pixels, help="pixels a side that the network sees")
-    add("--batch-norm", action=on_off, help="normalise after each convolution")
-    add("--dropout", type=fraction, help="probability, before the last linear layers")
-    add("--aux-heads", action=on_off, help="GoogLeNet's side classifiers (default: from 80 px)")
+    add("--model", choices=models, default=models[0], help="which network to train")
+    add("--image-size", type=pixels, help="side of the network's input, in pixels")
+    add("--batch-norm", action=on_off, help="batch normalisation after each convolution")
+    add("--dropout", type=fraction, help="dropout probability in the classifier")
+    add("--aux-heads", action=on_off, help="GoogLeNet's auxiliary heads (default: from 80 px on)")
 
     add = parser.add_argument_group("data").add_argument
-    add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
-    add("--limit", type=positive(int), metavar="N", help="train and validate on N images each")
-    add("-j", "--workers", type=not_negative(int), default=0, help="processes that read data")
+    add("--data-dir", type=Path, help="folder of the data, if not in the usual place")
+    add("--limit", type=positive(int), metavar="N", help="use at most N images of each set")
+    add("-j", "--workers", type=not_negative(int), default=0, help="extra processes to read data")
     add(
         "--data-on-device",
         action=on_off,
-        help="keep all images in the GPU's memory (default: if they take a quarter of it at most)",
+        help="keep all images in GPU memory (default: if they fit into a quarter of what is free)",
     )
 
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=positive(int), help="passes over the training set")
-    add("-b", "--batch-size", type=positive(int), help="images a batch, over all processes")
-    add("--accumulate-steps", type=positive(int), help="batches a step of the optimizer")
-    clip = "scale larger gradients down to this norm; 0: none"
+    add("-b", "--batch-size", type=positive(int), help="images per batch, over all processes")
+    add("--accumulate-steps", type=positive(int), help="batches per optimizer step")
+    clip = "scale gradients down to this norm if theirs is larger; 0: never"
     add("--clip-grad-norm", type=not_negative(float), default=0.0, metavar="X", help=clip)
-    add("--optimizer", choices=OPTIMIZERS, help="adam decays weights decoupled (AdamW)")
-    add("--lr", type=positive(float), help="highest learning rate")
-    add("--weight-decay", type=not_negative(float), help="of weight matrices and kernels")
-    add("--scheduler", choices=SCHEDULERS, help="of the learning rate")
-    add("--warmup-epochs", type=not_negative(float), help="epochs in which the rate rises")
-    add("--label-smoothing", type=fraction, help="share of the target spread over all classes")
-    add("--ema-decay", type=fraction, help="of the moving average of the weights; 0: none")
+    add("--optimizer", choices=OPTIMIZERS, help="adam is AdamW; sgd has momentum 0.9")
+    add("--lr", type=positive(float), help="peak learning rate")
+    add("--weight-decay", type=not_negative(float), help="for kernels and weight matrices")
+    add("--scheduler", choices=SCHEDULERS, help="learning-rate schedule")
+    add("--warmup-epochs", type=not_negative(float), help="epochs in which the learning rate rises")
+    add("--label-smoothing", type=fraction, help="share of each label spread over all classes")
+    add("--ema-decay", type=fraction, help="decay of the weights' moving average; 0: none")
 
     add = parser.add_argument_group("augmentation").add_argument
-    add("--augment", action=on_off, help="vary the training images")
+    add("--augment", action=on_off, help="vary the training images at random")
     add(
         "--flip",
         action=on_off,
-        help="a mirror image means the same: train on both, average over both when judging "
-        "(default: with --augment)",
+        help="mirror training images at random, and average over both views when judging (default: "
+        "with --augment)",
     )
 
     add = parser.add_argument_group("run").add_argument
     add("--device", default="auto", help=NAMES)
-    add("--amp", action=on_off, help="16-bit autocast (default: where the hardware has bfloat16)")
+    add("--amp", action=on_off, help="16-bit autocast (default: where bfloat16 is faster)")
     add(
         "--compile",
         action=on_off,
         default=False,
-        help="compile the network: the first step takes minutes, on a GPU the others less time",
+        help="compile the network (torch.compile): a slow first step; slower throughout on a CPU",
     )
     add(
         "--checkpoint-activations",
         action=on_off,
         default=False,
-        help="less memory, more time: compute activations again instead of keeping them",
+        help="save memory, not time: recompute activations instead of keeping them",
     )
-    add("--seed", type=seed, default=0, help="of weights, data order, augmentation and dropout")
+    add("--seed", type=seed, default=0, help="for weights, data order, augmentation, dropout")
     add("--output-dir", type=Path, help="folder to write to (default: one in checkpoints/)")
-    add("--resume", type=Path, metavar="PATH", help="last.pth of a run, to go on with it as it was")
-    add("--dry-run", action="store_true", help="one batch of everything, nothing kept")
+    add("--resume", type=Path, metavar="PATH", help="continue the run that wrote this last.pth")
+    add("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     return parser
 
 
@@ -280,7 +280,7 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """What test.py and predict.py ask; the checkpoint tells them the rest."""
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="a checkpoint, such as best.pth"
+        "--checkpoint", type=Path, metavar="PATH", help="the trained network, such as best.pth"
     )
     parser.add_argument("--device", default="auto", help=NAMES)
 

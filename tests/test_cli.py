@@ -105,7 +105,7 @@ def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys, model, size, 
         parse(monkeypatch, option, "--model", model)
     assert stop.value.code == 0
     help_text = " ".join(capsys.readouterr().out.split())
-    assert f"pixels a side that the network sees (default: {size})" in help_text
+    assert f"side of the network's input, in pixels (default: {size})" in help_text
     for group in ("model:", "data:", "optimisation:", "run:"):
         assert group in help_text
 

@@ -62,7 +62,7 @@ def test_a_large_photo_counts_as_a_small_one_does(run, tmp_path):
     huge = np.full((1200, 1000, 3), 255)
     folder = photo_folder_of(tmp_path, [*small, huge])
     written = run(compute_mean_std, folder).out
-    assert "41 training images, each of which counts the same" in written
+    assert "41 training images, all with the same weight" in written
     mean, std = map(np.array, photo_folder.read_mean_std(folder))
     assert mean == pytest.approx((sum(range(40)) + 255) / 41 / 255, abs=1e-9)  # not 0.998
     assert std == pytest.approx(by_numpy([*small, huge])[1], abs=1e-9)
