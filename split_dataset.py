@@ -120,7 +120,7 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
         print(f"{count(len(below))} in folders below their class's: {listed(folders)}")
     bad = frame[frame.reason != ""]
     if len(bad):
-        print(f"{len(bad)} files rejected, see {output / REJECTED}:")
+        print(f"{len(bad)} file{'s' * (len(bad) > 1)} rejected, see {output / REJECTED}:")
         for reason, group in list(bad.groupby("reason", sort=False))[:5]:
             more = f" (and {len(group) - 1:,} more)" if len(group) > 1 else ""
             print(f"  {group.name.iloc[0]}{more}: {reason}")

@@ -180,7 +180,10 @@ def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     if skipped:
         named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
         rest = "; …" if len(skipped) > 5 else ""
-        print(f"note: {len(skipped):,} files skipped: {named}{rest}", file=sys.stderr)
+        print(
+            f"note: {len(skipped):,} file{'s' * (len(skipped) > 1)} skipped: {named}{rest}",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

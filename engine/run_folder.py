@@ -89,7 +89,7 @@ class RunFolder:
         precision += ", compiled," if trainer.settings.compile else ""
         print(
             f"{self.metadata['model']}: {count:,} parameters, {self.metadata['image_size']} px, "
-            f"{precision} on {describe(trainer.device)}, {steps_per_epoch} steps an epoch"
+            f"{precision} on {describe(trainer.device)}, steps an epoch: {steps_per_epoch}"
         )
 
     def make_room(self) -> None:
