@@ -1,0 +1,156 @@
+"""What docs/debugging.py recorded: its curves as pictures, its numbers as tables."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from docs.mistakes import MISTAKES, PARTS, RUNS
+from docs.networks import percent
+from docs.paper_tables import Table
+from docs.result_tables import RESULTS
+from docs.style import LARGE, PX, WIDTH, colour, save
+from engine.report import pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RECORDED = RESULTS / "debugging"
+ROW, HEAD = 165, 44  # pixels: of a row of panels, of what stands above all of them
+LOGARITHMIC = 10  # a loss above it gets a logarithmic axis
+
+
+def record(name: str) -> dict[str, Any] | None:
+    """What was recorded of a run, beside its log; None if it was not run yet."""
+    path = RECORDED / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def log(name: str) -> pd.DataFrame:
+    """The log of a run; of one whose loss was not finite in the first epoch, no rows."""
+    path = RECORDED / f"{name}.csv"
+    columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns, dtype=float)
+
+
+def draw(folder: Path) -> None:
+    """Write a picture for each part, of what has been run."""
+    for part, title in PARTS.items():
+        names = [n for n, m in MISTAKES.items() if m.part == part and record(n) and record(m.run)]
+        if names:
+            save(partial(panels, names), folder, f"mistakes: {title}", name=f"mistakes_{part}")
+
+
+def panels(names: list[str], _title: str) -> "Figure":
+    """Loss and accuracy of each mistake beside the healthy run's, two mistakes to a row."""
+    rows = -(-len(names) // 2)
+    height = HEAD + ROW * rows
+    figure, grid = pyplot().subplots(
+        rows, 4, figsize=(WIDTH * PX, height * PX), squeeze=False, sharex=False
+    )
+    figure.subplots_adjust(
+        left=0.06,
+        right=0.985,
+        top=1 - (HEAD + 24) / height,
+        bottom=36 / height,
+        wspace=0.34,
+        hspace=68 / (ROW - 68),
+    )
+    for place in range(2 * rows):
+        pair = grid[place // 2, 2 * (place % 2) : 2 * (place % 2) + 2]
+        if place < len(names):
+            draw_pair(pair, names[place])
+        else:
+            for axes in pair:
+                axes.set_axis_off()
+    lines = grid[0, 0].get_lines()[:2]
+    figure.legend(lines, ("healthy", "with the mistake"), loc="upper left", ncols=2)
+    note = "of each pair, left: training loss, right: validation accuracy; over the epochs"
+    figure.text(0.985, 1 - 17 / height, note, ha="right", va="center", color=colour("muted"))
+    return figure
+
+
+def draw_pair(pair: "list[Axes]", name: str) -> None:
+    """The loss of training, from its first batch on, and the accuracy of validation."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    mistake = MISTAKES[name]
+    dashed = {"color": colour("muted"), "linestyle": (0, (4, 2))}
+    largest = 0.0
+    for run, style in ((mistake.run, dashed), (name, {"color": colour("convolution")})):
+        frame, start = log(run), record(run)["start_loss"]
+        losses = [start, *frame.train_loss]
+        largest = max(largest, *losses)
+        # The mean of an epoch stands in its middle, where it was most nearly so.
+        pair[0].plot([0, *(frame.epoch - 0.5)], losses, marker=".", **style)
+        pair[1].plot(frame.epoch, frame.val_accuracy, marker=".", **style)
+    pair[0].set_title(mistake.title, fontsize=LARGE)
+    if largest > LOGARITHMIC:
+        pair[0].set_yscale("log")
+    else:
+        pair[0].set_ylim(0, max(2.5, 1.05 * largest))
+    pair[1].set_ylim(0, 1)
+    pair[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if stopped := record(name)["stopped"]:
+        pair[1].text(0.5, 0.5, stopped, transform=pair[1].transAxes, ha="center")
+    epochs = len(log(mistake.run))
+    for axes in pair:
+        axes.set_xlim(0, epochs)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def compared() -> Table:
+    """Start and end of every run, the healthy ones first."""
+    head = ["run", "first batch", "last epoch", "training", "validation", "healthy"]
+    table = [head]
+    for name in (*RUNS, *MISTAKES):
+        found = record(name)
+        if not found:
+            continue
+        frame = log(name)
+        mistake = MISTAKES.get(name)
+        title = mistake.title if mistake else f"**healthy: {name}**"
+        cells = [loss(found["start_loss"]), found["stopped"], "", ""]
+        if not found["stopped"]:
+            last = frame.iloc[-1]
+            shares = (percent(last.train_accuracy, 1), percent(last.val_accuracy, 1))
+            cells = [loss(found["start_loss"]), loss(last.train_loss), *shares]
+        healthy = percent(log(mistake.run).iloc[-1].val_accuracy, 1) if mistake else ""
+        table.append([title, *cells, healthy])
+    return table
+
+
+def loss(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def experiments() -> Table:
+    """What the probes found, with the mistake and without."""
+    table = [["mistake", "experiment", "healthy", "with the mistake"]]
+    for name, mistake in MISTAKES.items():
+        healthy, found = record(mistake.run), record(name)
+        if not (mistake.probe and healthy and found):
+            continue
+        for what, value in found["figures"].items():
+            numbers = (figure(what, healthy["figures"][what]), figure(what, value))
+            table.append([mistake.title, what, *numbers])
+    return table
+
+
+def figure(what: str, value: float) -> str:
+    """A figure of a probe: a count, a number, or else a share."""
+    if what == "parameters":
+        return f"{value:,.0f}"
+    if what.startswith(("mean", "deviation", "difference")):
+        return f"{value:.3f}"
+    return percent(value, 1)
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "mistakes": compared,
+    "experiments": experiments,
+}
