@@ -1,6 +1,7 @@
 """What docs/debugging.py recorded: its curves as pictures, its numbers as tables."""
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,14 +70,14 @@ def panels(names: list[str], _title: str) -> "Figure":
                 axes.set_axis_off()
     lines = grid[0, 0].get_lines()[:2]
     figure.legend(lines, ("healthy", "with the mistake"), loc="upper left", ncols=2)
-    note = "of each pair, left: training loss, right: validation accuracy; over the epochs"
+    note = "left: training loss (dotted: ln 10), right: validation accuracy; over the epochs"
     figure.text(0.985, 1 - 17 / height, note, ha="right", va="center", color=colour("muted"))
     return figure
 
 
 def draw_pair(pair: "list[Axes]", name: str) -> None:
     """The loss of training, from its first batch on, and the accuracy of validation."""
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
     mistake = MISTAKES[name]
     dashed = {"color": colour("muted"), "linestyle": (0, (4, 2))}
@@ -88,15 +89,19 @@ def draw_pair(pair: "list[Axes]", name: str) -> None:
         # The mean of an epoch stands in its middle, where it was most nearly so.
         pair[0].plot([0, *(frame.epoch - 0.5)], losses, marker=".", **style)
         pair[1].plot(frame.epoch, frame.val_accuracy, marker=".", **style)
+    pair[0].axhline(math.log(10), color=colour("muted"), linewidth=1, linestyle=(0, (1, 2)))
     pair[0].set_title(mistake.title, fontsize=LARGE)
     if largest > LOGARITHMIC:
         pair[0].set_yscale("log")
+        pair[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        pair[0].yaxis.set_minor_formatter(NullFormatter())
+        pair[0].tick_params(which="minor", size=0)
     else:
         pair[0].set_ylim(0, max(2.5, 1.05 * largest))
     pair[1].set_ylim(0, 1)
     pair[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if stopped := record(name)["stopped"]:
-        pair[1].text(0.5, 0.5, stopped, transform=pair[1].transAxes, ha="center")
+        pair[1].text(0.5, 0.06, stopped, transform=pair[1].transAxes, ha="center")
     epochs = len(log(mistake.run))
     for axes in pair:
         axes.set_xlim(0, epochs)

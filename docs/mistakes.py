@@ -91,7 +91,7 @@ MISTAKES = {
         old='        layers[f"relu{name}"] = nn.ReLU(inplace=True)\n',
         new="        if index == len(widths):\n"
         '            layers[f"relu{name}"] = nn.ReLU(inplace=True)\n',
-        test="tests/test_vgg16.py::test_configuration_d",
+        test="tests/test_pretrained.py::test_vgg16_equals_torchvision",
     ),
     "width": Mistake(
         title="114 for 144 in inception 4d",
@@ -183,7 +183,7 @@ MISTAKES = {
         file="engine/evaluate.py",
         old="    network = fuse_conv_bn(model)\n",
         new="    network = model\n",
-        test="tests/test_evaluate.py::test_an_image_is_judged_from_both_sides",
+        test="tests/test_evaluate.py::test_a_network_in_training_mode_is_judged_in_evaluation_mode",
         probe="batches",
     ),
     "optimizer": Mistake(
@@ -197,7 +197,7 @@ MISTAKES = {
         test="tests/test_train_fashionmnist.py::test_plain_vgg16_leaves_the_plateau",
         probe="moved",
     ),
-    "frozen": Mistake(
+    "frozen-statistics": Mistake(
         title="frozen layers whose statistics go on",
         part="loop",
         run="frozen",
@@ -248,6 +248,7 @@ MISTAKES = {
         file="data/fashionmnist.py",
         old="MEAN, STD = (0.2860,), (0.3530,)",
         new="MEAN, STD = (0.2860,), (0.1246,)",
+        test="tests/test_fashionmnist.py::test_mean_and_deviation_are_nearly_those_of_the_sample",
         probe="inputs",
     ),
     "prediction": Mistake(

@@ -47,6 +47,10 @@ def test_mistake_is_whole(name, root):
         assert any(words in test for words in commands), commands
 
 
+def test_healthy_runs_and_mistakes_have_files_of_their_own():
+    assert not RUNS.keys() & MISTAKES.keys()
+
+
 def test_runs_are_recorded_once(tmp_path, monkeypatch, capsys):
     """A healthy run, one with a mistake, and one that is interrupted and resumed."""
     monkeypatch.setattr(debugging, "RECORDED", tmp_path)

@@ -44,3 +44,17 @@ def test_an_image_is_judged_from_both_sides():
         expected = (model(x).softmax(1) + model(x.flip(3)).softmax(1)) / 2
         assert not torch.allclose(model(x).softmax(1), expected, atol=1e-4)
     assert torch.allclose(logits.softmax(1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_network_in_training_mode_is_judged_in_evaluation_mode(batch_norm):
+    """So an answer depends on its image alone, and judging leaves the network as it was."""
+    torch.manual_seed(0)
+    network = {"in_channels": 1, "num_classes": 10, "image_size": 32, "batch_norm": batch_norm}
+    model = create_model("googlenet", **network).train()
+    before = copy.deepcopy(model.state_dict())
+    images = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True).first(8)
+    transform = BatchTransform((0.3,), (0.3,), 32)
+    one, two = (predict_logits(model, eval_loader(images, n), transform)[0] for n in (8, 3))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    assert same(model.state_dict(), before)

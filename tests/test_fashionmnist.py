@@ -30,6 +30,13 @@ def test_split_of_fashionmnist_is_the_recorded_one(sample):
     assert digest.startswith("88c5899cf5f13e48")
 
 
+def test_mean_and_deviation_are_nearly_those_of_the_sample(sample):
+    """To the last digit only on the full set; but a variance would be far off."""
+    pixels = np.concatenate([part.images for part in sample]) / 255
+    assert pixels.mean() == pytest.approx(fashionmnist.MEAN[0], abs=0.005)
+    assert pixels.std() == pytest.approx(fashionmnist.STD[0], abs=0.005)
+
+
 @pytest.mark.skipif(
     not (fashionmnist.DEBIAN / "train-images-idx3-ubyte.gz").exists(),
     reason="the full set (apt-get install dataset-fashion-mnist) is not on this machine",

@@ -13,7 +13,7 @@ import torch
 from matplotlib.colors import to_hex
 from torch import nn
 
-from docs import drawings, figures, module_drawings, number_drawings, style
+from docs import debugging_results, drawings, figures, module_drawings, number_drawings, style
 from docs.networks import layers_of, on_meta, receptive_field, rows_of
 from docs.tables import pages
 from models.googlenet import INCEPTION, GoogLeNet
@@ -62,6 +62,7 @@ def drawn(tmp_path_factory):
         patch.setattr("sys.argv", ["docs", "--output-dir", str(folder)])
         drawings.main()
         figures.main()
+    debugging_results.draw(folder)
     return folder
 
 
@@ -101,7 +102,7 @@ def test_drawings_are_the_committed_ones(drawn):
     assert len(names) == 2 * len({name.removesuffix("-dark.svg") for name in names if "-d" in name})
     for name in names:
         new, old = ((folder / name).read_text("utf-8") for folder in (drawn, style.FIGURES))
-        again = f"`python -m docs.drawings` and `python -m docs.figures` write {name}"
+        again = f"`python -m docs.drawings`, `docs.figures` or `docs.debugging` writes {name}"
         assert texts(new) == texts(old), again
         if sys.platform == "linux" and f"v{matplotlib.__version__}," in old:
             assert new == old, again
