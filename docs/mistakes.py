@@ -258,7 +258,7 @@ MISTAKES = {
         file="engine/inference.py",
         old='BatchTransform(mean, std, metadata["image_size"]',
         new='BatchTransform([0.5], [0.5], metadata["image_size"]',
-        test="tests/test_inference.py::test_prediction_is_validation_to_the_last_bit",
+        test="tests/test_predict.py::test_predict_equals_validation",
         probe="prediction",
     ),
     "labels": Mistake(
@@ -268,7 +268,7 @@ MISTAKES = {
         file="data/dataset.py",
         old="torch.as_tensor(self.labels[indices])",
         new="torch.as_tensor(self.labels[np.sort(indices)])",
-        test="tests/test_dataset.py",
+        test="tests/test_dataset.py::test_an_index_gives_an_image_and_a_list_a_batch",
     ),
     "test-set": Mistake(
         title="test images in the training set",
