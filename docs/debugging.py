@@ -105,7 +105,7 @@ def run_once(name: str, run: Run, mistake: Mistake | None) -> None:
         if mistake:
             apply(mistake, tree)
         for command in run.before:
-            python(tree, command)
+            check(python(tree, command))
         # The same run at a rate at which it stands still, to see where it starts.
         still = f"{run.script} --limit 64 --epochs 1 --lr 1e-12 --output-dir {OUTPUT}/start"
         check(python(tree, still))
@@ -207,7 +207,10 @@ def hide(number: int, folder: Path | None) -> None:
     for command in (*run.before, f"{run.script} --output-dir {OUTPUT}"):
         print(f"  python {command}")
     print(f"\nThe same run without it: {(RECORDED / MISTAKES[name].run).relative_to(ROOT)}.csv")
-    print("It may not show in the curves: judge the network and look at its answers, too.")
+    print(
+        "If its curves look healthy: look at its answers and its input, count its weights,\n"
+        "judge it with test.py --sample, run it twice, interrupt and resume it."
+    )
     print(f"What it was: python -m docs.debugging --reveal {number}")
 
 

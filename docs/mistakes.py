@@ -267,7 +267,7 @@ MISTAKES = {
         run="googlenet",
         file="data/dataset.py",
         old="torch.as_tensor(self.labels[indices])",
-        new="torch.as_tensor(self.labels[np.sort(indices)])",
+        new="torch.as_tensor(self.labels[np.sort(indices, None).reshape(indices.shape)])",
         test="tests/test_dataset.py::test_an_index_gives_an_image_and_a_list_a_batch",
     ),
     "test-set": Mistake(
