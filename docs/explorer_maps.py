@@ -15,29 +15,37 @@ from data import fashionmnist
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from docs.networks import FILES
+from docs.style import EXAMPLES
 from engine.explain import activations, evidence
 from engine.inference import Classifier, load_classifier
 from models.googlenet import GoogLeNet
 
 ROOT = Path(__file__).parent.parent
-CHECKPOINTS = ("fashionmnist_googlenet.pth", "catsdogs_googlenet.pth")
-CAT = ROOT / "docs" / "examples" / "cat.jpg"  # Chelsea, CC0 by Stéfan van der Walt (scikit-image)
+CHECKPOINTS = ("fashionmnist_googlenet.pth", "catsdogs_googlenet.pth", "clothing_googlenet.pth")
 CHANNELS = 8  # that are shown of a layer: those with the largest mean
 PALETTE = (255 * colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8).tobytes()
 
 
 def seen() -> dict[str, Any]:
     """For each checkpoint its photos, with maps, evidence and answer."""
-    clothing, pets = (ROOT / "checkpoints" / name for name in CHECKPOINTS)
+    clothing, pets, photos = (ROOT / "checkpoints" / name for name in CHECKPOINTS)
     classifier = load_classifier(clothing, "cpu")
     _, images = fashionmnist.load_train_val(fashionmnist.SAMPLE, sample=True)
     firsts = [int(np.argmax(images.labels == label)) for label in range(len(images.classes))]
-    photos = [(images.classes[images.labels[i]], np.array(images.images[i])) for i in firsts]
+    shown = [(images.classes[images.labels[i]], np.array(images.images[i])) for i in firsts]
+    judgement = {"validation": judged(classifier, images)}
     return {
-        "clothing": network(clothing, classifier, photos)
-        | {"validation": judged(classifier, images)},
-        "pets": network(pets, pet := load_classifier(pets, "cpu"), [("Chelsea", pet.prepare(CAT))]),
+        "clothing": network(clothing, classifier, shown) | judgement,
+        "pets": of_examples(pets, ("cat",)),
+        "photos": of_examples(photos, ("dress", "shoes")),
     }
+
+
+def of_examples(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """What a network sees on photos of docs/examples/."""
+    classifier = load_classifier(path, "cpu")
+    shown = [(name, classifier.prepare(EXAMPLES / f"{name}.jpg")) for name in names]
+    return network(path, classifier, shown)
 
 
 def digest(path: Path) -> str:

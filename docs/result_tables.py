@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from docs.clothes import right
 from docs.networks import millions, percent, rows_of
 from docs.paper_tables import Table
 from models.googlenet import GoogLeNet
@@ -115,6 +116,15 @@ def coverage() -> Table:
     return table
 
 
+def clothes() -> Table:
+    """What the FashionMNIST network makes of photos of clothes whose class it should know."""
+    table = [["GoogLeNet, trained on FashionMNIST", "photos", "right"]]
+    for option, label in (("", "as they are"), ("--invert", "with `--invert`")):
+        good, asked = right(option)
+        table.append([label, f"{asked:,}", percent(good / asked)])
+    return table
+
+
 def transfer() -> Table:
     """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
     table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
@@ -168,6 +178,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "results-talk": talk,
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
+    "runs-clothes": partial(runs, "clothes"),
+    "clothes": clothes,
     "test-looks": test_looks,
     "coverage": coverage,
     "transfer": transfer,

@@ -41,6 +41,7 @@ ADDRESSES = (  # of every view, and what must be there
     ("#change/googlenet/heads=0&if=3x3", "change", "pytorch/vision#906"),
     ("#see/clothing/0/inception3a", "see", "inception (3a)"),
     ("#see/pets/0/conv1", "see", "Cat"),
+    ("#see/photos/1/inception4e", "see", "shoes"),
     ("#hand/0", "hand", "1·1 + 0·0 + (−1)·0"),
     ("#hand/99", "hand", "5.75"),
     ("#trained/0", "trained", "GoogLeNet, 22 epochs"),
@@ -67,7 +68,7 @@ def pixels(url: str) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), dtype=float)
 
 
-@pytest.mark.parametrize("which", ["clothing", "pets"])
+@pytest.mark.parametrize("which", ["clothing", "pets", "photos"])
 def test_maps_are_those_of_the_checkpoints(which, root):
     """Of one photo, up to what another machine rounds differently."""
     recorded = explorer.seen_in(PAGE)[which]
