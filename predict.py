@@ -1,7 +1,7 @@
 """Classify photos: print the most probable classes of each, with their probabilities.
 
     python predict.py docs/examples/cat.jpg --checkpoint checkpoints/catsdogs_googlenet.pth
-    python predict.py photos/ --checkpoint checkpoints/birds_googlenet/best.pth --json
+    python predict.py docs/examples --checkpoint checkpoints/clothing_googlenet.pth --json
 
 Takes files and folders. Photos that cannot be read are named at the end, after the answers for the
 others; the exit code is then 2.

@@ -4,7 +4,7 @@
     python -m docs.debugging --secret 7   # make one of them in a copy, for you to find
     python -m docs.debugging --reveal 7   # which one it was
 
-26 runs of a minute or two on two cores. Stop it at any time: what is done stays. To run one again,
+26 runs, an hour and a half in all on one core. Stop it at any time: what is done stays. To run one again,
 delete its .json.
 """
 
