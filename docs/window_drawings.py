@@ -64,7 +64,9 @@ def receptive_fields() -> "Figure":
         photo = figure.add_axes((left / WIDTH, 24 / height, 256 / WIDTH, 256 / height))
         photo.set_axis_off()
         photo.imshow(
-            Image.open(EXAMPLES / "cat.jpg"), interpolation="none", extent=(0, 224, 224, 0)
+            Image.open(EXAMPLES / "cat.jpg").resize((144, 144)),
+            interpolation="none",
+            extent=(0, 224, 224, 0),
         )
         for field in reversed(fields):
             corner = (112 - field / 2, 112 - field / 2)

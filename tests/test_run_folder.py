@@ -89,6 +89,7 @@ def test_fewer_images_than_a_batch_is_said(train, capsys):
     said = capsys.readouterr().out
     assert "note: too few images for --batch-size 64: batches of 24" in said
     assert re.search(
-        r"googlenet: 5,\d{3},\d{3} parameters, 32 px, float32 on cpu \(.+\), 1 st", said
+        r"googlenet: 5,\d{3},\d{3} parameters, 32 px, float32 on cpu \(.+\), steps an epoch: 1\n",
+        said,
     )
     assert re.search(r"\nepoch  1/1  train: loss .* images/s\)  best\n", said)
