@@ -132,6 +132,20 @@ def clothes() -> Table:
     return table
 
 
+def clothes_starts() -> Table:
+    """Short runs on photos of clothes, from three starts; one seed."""
+    table = [["start", "best validation accuracy", "after the last epoch", "log"]]
+    for start, label in (
+        ("scratch", "scratch"),
+        ("fashionmnist", "FashionMNIST"),
+        ("catsdogs", "cats and dogs"),
+    ):
+        name = f"clothing_googlenet_8_epochs_from_{start}.csv"
+        last = percent(log(name).val_accuracy.iloc[-1], 2)
+        table.append([label, best(name), last, csv(name)])
+    return table
+
+
 def transfer() -> Table:
     """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
     table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
@@ -187,6 +201,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "runs-clothes": partial(runs, "clothes"),
     "clothes": clothes,
+    "clothes-starts": clothes_starts,
     "test-looks": test_looks,
     "coverage": coverage,
     "transfer": transfer,
