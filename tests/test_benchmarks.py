@@ -18,12 +18,17 @@ def test_the_gpu_section_runs_whole(run, tmp_path):
     assert "failed" not in log and "left out" not in log, log
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
     assert set(tables) == {"gpu_tests", "gpu_training", "gpu_accuracy", "gpu_bookkeeping"}
-    assert list(tables["gpu_training"].recipe) == [*gpu.OURS, *gpu.THEIRS]
+    assert set(tables["gpu_training"].recipe) == {*gpu.OURS, *gpu.THEIRS}
     assert (tables["gpu_training"]["images/s"] > 0).all()
     assert tables["gpu_bookkeeping"].bookkeeping.between(0, 1).all()
     assert len(tables["gpu_accuracy"]) == 4
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
+
+
+def test_only_what_there_is(error_of, tmp_path):
+    arguments = ("gpu", "--smoke", "--only", "speed", "--output-dir", tmp_path)
+    assert "--only speed: there are tests, training" in error_of(benchmarks, *arguments)
 
 
 def test_what_was_measured_survives_what_fails(tmp_path):

@@ -60,10 +60,10 @@ def main() -> None:
     parser.add_argument(
         "--smoke", action="store_true", help="gpu, ablations: all, tiny, on the CPU"
     )
-    add = parser.add_argument_group("ablations").add_argument
-    add("--only", nargs="+", metavar="NAME", help="choices or groups of runs (all)")
+    add = parser.add_argument_group("gpu, ablations").add_argument
+    add("--only", nargs="+", metavar="NAME", help="parts, choices or groups of runs (all)")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="in this order (0 1 2)")
-    add("--minutes", type=cli.positive(float), help="after which no run is started (no limit)")
+    add("--minutes", type=cli.positive(float), help="after which no run is started")
     args = parser.parse_args()
     alone = ALONE.get(args.sections[0]) if len(args.sections) == 1 else None
     unknown = set() if alone else set(args.sections) - set(SECTIONS)

@@ -1,11 +1,12 @@
 """What a GPU brings: its tests, training speed beside three baselines, and seconds to an accuracy.
 
-    python -m tests.benchmarks gpu --output-dir DIR            # 8 minutes on one card
-    python -m tests.benchmarks gpu --output-dir DIR --smoke    # every line of it on any machine
+    python -m tests.benchmarks gpu --output-dir DIR                 # 8 minutes on one card
+    python -m tests.benchmarks gpu --output-dir DIR --only tests    # or training, accuracy, ...
+    python -m tests.benchmarks gpu --output-dir DIR --smoke         # every line, on any machine
 
 Writes environment.json, gpu.log and gpu_*.csv to the folder, a row as soon as it is measured, so
-that an interruption costs nothing that was done. What takes the remaining time is left out. All
-runs are in this process, but for the tests: starting and compiling are counted apart.
+that an interruption costs nothing that was done. What would start after --minutes (8) is left out.
+All runs are in this process, but for the tests: starting and compiling are counted apart.
 """
 
 import argparse
@@ -58,6 +59,7 @@ FAST = (
 )
 SHORT_EPOCHS = ("--limit", "20000", "-b", "256", "--epochs", "8", "--image-size", "32")
 ACCURACIES = (0.926, 0.94)
+PARTS = ("tests", "training", "accuracy", "bookkeeping", "compiled")
 
 
 class Measurement:
@@ -96,14 +98,16 @@ class Measurement:
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """All parts, the most important first."""
+    """All parts, or those that --only names, the most important first."""
     device = torch.device("cpu") if args.smoke else pick_device("auto")
     if device.type == "cpu" and not args.smoke:
         raise UserError("gpu: torch can use none here; --smoke runs all of it on the CPU")
-    measurement = Measurement(args.output_dir, minutes=8)
+    unknown = set(args.only or ()) - set(PARTS)
+    if unknown:
+        raise UserError(f"--only {min(unknown)}: there are {', '.join(PARTS)}")
+    measurement = Measurement(args.output_dir, args.minutes or 8)
     versions = {"cuda": torch.version.cuda, "hip": torch.version.hip, "driver": driver()}
     write_json(provenance(device) | versions, args.output_dir / "environment.json")
-    measurement.attempt("tests", partial(tests, measurement))
     compile_before = torch.compile
     if args.smoke:
         torch.compile = partial(compile_before, backend="eager")  # there may be no C++ compiler
@@ -114,27 +118,34 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def measure(measurement: Measurement, device: torch.device, args: argparse.Namespace) -> None:
-    """All but the tests: one round of speeds, then the other parts, then more rounds."""
+    """Each part once, then more rounds of the speeds."""
+    parts = args.only or PARTS
     tiny = ("--sample", "--limit", 64, "-b", 16, "--epochs", 2, "--image-size", 32)
     workloads = [("googlenet", 32, 16, 48)] if args.smoke else WORKLOADS
+    recipes = {
+        part: {n: o for n, o in (OURS | THEIRS).items() if ("--compile" in o) == is_compiled}
+        for part, is_compiled in (("training", False), ("compiled", True))
+    }
+    if "tests" in parts:
+        measurement.attempt("tests", partial(tests, measurement))
     with raw_fashionmnist(args.smoke) as raw:
         for number in range(1 if args.smoke else args.rounds):
-            for workload in workloads:
-                for name, options in (OURS | THEIRS).items():
-                    options += ("--sample",) if args.smoke and name in OURS else ()
-                    task = partial(training, measurement, device, raw, number, workload, name)
-                    what = f"{workload}, {name}"
-                    measurement.attempt(what, partial(task, options))
-            if number:
-                continue
-            for options in ((), ("--compile",)):
-                task = partial(accuracy, measurement, (*(tiny if args.smoke else FAST), *options))
-                measurement.attempt(f"accuracy {options}", task)
-            for model in ("googlenet",) if args.smoke else ("googlenet", "vgg16"):
-                small = tiny if args.smoke else SHORT_EPOCHS
-                task = partial(share_of_bookkeeping, "--model", model, *small)
-                what = f"bookkeeping, {model}"
-                measurement.attempt(what, lambda: measurement.add("bookkeeping", task()))  # noqa: B023
+            for part in (part for part in PARTS if part in parts):
+                for workload in workloads if part in recipes else ():
+                    for name, options in recipes[part].items():
+                        options += ("--sample",) if args.smoke and name in OURS else ()
+                        task = partial(training, measurement, device, raw, number, workload, name)
+                        measurement.attempt(f"{workload}, {name}", partial(task, options))
+                for options in ((), ("--compile",)) if part == "accuracy" and not number else ():
+                    task = partial(
+                        accuracy, measurement, (*(tiny if args.smoke else FAST), *options)
+                    )
+                    measurement.attempt(f"accuracy {options}", task)
+                if part == "bookkeeping" and not number:
+                    for model in ("googlenet",) if args.smoke else ("googlenet", "vgg16"):
+                        options = ("--model", model, *(tiny if args.smoke else SHORT_EPOCHS))
+                        task = partial(bookkeeping, measurement, options)
+                        measurement.attempt(f"bookkeeping, {model}", task)
 
 
 def tests(measurement: Measurement) -> None:
@@ -201,6 +212,11 @@ def accuracy(measurement: Measurement, options: tuple[object, ...]) -> None:
                 "seconds in all": time.perf_counter() - started,
             },
         )
+
+
+def bookkeeping(measurement: Measurement, options: tuple[object, ...]) -> None:
+    """The share of an epoch that is neither training nor validation."""
+    measurement.add("bookkeeping", share_of_bookkeeping(*options))
 
 
 def driver() -> str | None:
