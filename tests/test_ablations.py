@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.trainer import Trainer
 from models.googlenet import INCEPTION
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import ablations, variants
+from tests.benchmarks import ablations, runs, variants
 from tests.benchmarks.choices import GROUPS, planned
 from tests.conftest import interrupt_at
 
@@ -21,7 +21,7 @@ from tests.conftest import interrupt_at
 @pytest.fixture
 def ablate(run, tmp_path, monkeypatch):
     """Run the command, tiny: ablate("--only", …) -> the rows of its file, and what it printed."""
-    monkeypatch.setattr(ablations, "RUNNING", tmp_path / "running")
+    monkeypatch.setattr(runs, "RUNNING", tmp_path / "running")
     monkeypatch.setattr(ablations, "PHOTOS", tmp_path / "photos")
 
     def call(*arguments: object) -> tuple[list[dict[str, str]], str]:
@@ -44,9 +44,9 @@ def test_every_run_is_one_change_from_its_recipe(monkeypatch):
     monkeypatch.setattr(cli, "start_training", stop)
     seen = []
     for run in planned([0], None):
-        options = ablations.options_of(run, smoke=False)
+        options = ablations.job_of(run, smoke=False).options
         with pytest.raises(Parsed) as parsed:
-            ablations.call(GROUPS[run.group].script.main, *options)
+            runs.call(GROUPS[run.group].script.main, *options)
         args = vars(parsed.value.args[0])
         assert args["warmup_epochs"] == pytest.approx(2 / 11 * args["epochs"], abs=0.01)
         this = (run.group, args, run.change.network, run.change.augment)
@@ -79,14 +79,16 @@ def test_runs_are_added_once(ablate, tmp_path, monkeypatch):
         assert 0 < float(row["val_accuracy"]) < 1 and float(row["seconds"]) > 0
         assert row["epochs"] == "1" and row["torch"] == torch.__version__
     assert "4 of 4: seed 1, GoogLeNet, 1x1 reductions none\n" in printed
-    assert list((tmp_path / "running").iterdir()) == []
+    assert list((tmp_path / "running" / "ablations").iterdir()) == []
 
     path = tmp_path / "ablations.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:2] + lines[3:]))
     made = []
     fake = rows[1] | {"val_accuracy": 0.5, "seconds": 1.0}
-    monkeypatch.setattr(ablations, "measure", lambda run, _: made.append(run[:-1]) or fake)
+    monkeypatch.setattr(
+        runs, "measure", lambda job, _: made.append((*job.columns.values(),)) or fake
+    )
     assert len(ablate(*only)[0]) == len(ablate(*only)[0]) == 4
     assert made == [("GoogLeNet", "1x1 reductions", "Table 1", "none", 0)]
     path.write_text("".join(lines).replace("--limit 64", "--limit 65"))
@@ -110,7 +112,7 @@ def test_an_interrupted_run_goes_on(ablate, tmp_path, monkeypatch):
         with pytest.raises(SystemExit) as stopped:
             ablate(*only)
     assert stopped.value.code == 128 + signal.SIGINT
-    assert len(list((tmp_path / "running").glob("*/last.pth"))) == 1
+    assert len(list((tmp_path / "running").glob("ablations/*/last.pth"))) == 1
     steps, seed_draws = [], Trainer.seed_draws
     note = lambda trainer, step: steps.append(step) or seed_draws(trainer, step)  # noqa: E731
     monkeypatch.setattr(Trainer, "seed_draws", note)
@@ -129,7 +131,7 @@ def test_a_run_that_diverges_is_noted(ablate, monkeypatch):
         seen.append((script.AUGMENT, options[options.index("--seed") + 1]))
         raise UserError("the loss became nan: start again with a lower --lr")
 
-    monkeypatch.setattr(ablations, "call", diverge)
+    monkeypatch.setattr(runs, "call", diverge)
     monkeypatch.setattr(ablations, "MANIFEST", "")  # a folder will do
     ablations.PHOTOS.mkdir()
     monkeypatch.setattr(ablations.Path, "is_file", lambda path: path == ablations.PHOTOS)
