@@ -5,6 +5,7 @@
     python -m tests.benchmarks photos --photos PetImages.zip
     python -m tests.benchmarks gpu --output-dir gpu         # see gpu.py
     python -m tests.benchmarks ablations --minutes 120      # see ablations.py
+    python -m tests.benchmarks starts --minutes 120         # see starts.py
 
 Prints a table for each section and writes it to docs/results/benchmark_<section>.csv; then
 ``python -m docs.tables`` puts it into the pages. Stop everything else on the machine first. Speeds
@@ -27,6 +28,7 @@ from tests.benchmarks import (
     predict,
     scaling,
     speed,
+    starts,
     startup,
 )
 
@@ -46,7 +48,7 @@ SECTIONS = {
     "bookkeeping": bookkeeping.benchmark,
 }
 # They take no part in a run of all sections, and write their files as they go.
-ALONE = {"gpu": gpu.benchmark, "ablations": ablations.benchmark}
+ALONE = {"gpu": gpu.benchmark, "ablations": ablations.benchmark, "starts": starts.benchmark}
 
 
 def main() -> None:
@@ -58,10 +60,10 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
     parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
     parser.add_argument(
-        "--smoke", action="store_true", help="gpu, ablations: all, tiny, on the CPU"
+        "--smoke", action="store_true", help="gpu, ablations, starts: all, tiny, on the CPU"
     )
-    add = parser.add_argument_group("gpu, ablations").add_argument
-    add("--only", nargs="+", metavar="NAME", help="parts, choices or groups of runs (all)")
+    add = parser.add_argument_group("gpu, ablations, starts").add_argument
+    add("--only", nargs="+", metavar="NAME", help="these parts, choices, sets or starts (all)")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="in this order (0 1 2)")
     add("--minutes", type=cli.positive(float), help="after which no run is started")
     args = parser.parse_args()
