@@ -2,6 +2,7 @@
 
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
+    python test.py --checkpoint best.pth --split val    # to compare networks as often as you like
 
 Prints accuracy, balanced accuracy (the mean recall of all classes), loss, calibration error, and
 the precision, recall and F1 of each class. Writes them to a folder beside the checkpoint, together
@@ -30,6 +31,8 @@ from engine.files import write_json, write_table
 from engine.inference import data_folder, load_classifier, open_split
 from engine.provenance import provenance, record_look, sha256
 
+SPLITS = {"test": "test", "val": "validation"}  # --split, and how it is called
+
 
 def main() -> None:
     args = parse_args()
@@ -38,7 +41,7 @@ def main() -> None:
     path = cli.chosen_checkpoint(args.checkpoint)
     classifier = load_classifier(path, args.device)
     metadata, classes = classifier.metadata, classifier.classes
-    images, what, results = open_images(metadata, args.data_dir, args.sample)
+    images, what, results = open_images(metadata, args.data_dir, args.sample, args.split)
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of judging, in case it cannot be
 
@@ -61,6 +64,7 @@ def main() -> None:
         "model": metadata["model"],
         "epoch": metadata["epoch"],
         "data": what,
+        "split": args.split,
         "sample": args.sample,
         "images": len(labels),
         "arithmetic": f"float32 on {classifier.device}",
@@ -70,6 +74,8 @@ def main() -> None:
         "temperature": classifier.temperature,
         "ece_uncalibrated": calibration.expected_calibration_error(uncalibrated, labels),
         "ece": calibration.expected_calibration_error(probabilities, labels),
+        "reliability_uncalibrated": calibration.reliability(uncalibrated, labels).tolist(),
+        "reliability": calibration.reliability(probabilities, labels).tolist(),
         "coverage": calibration.coverage(probabilities, labels),
         "classes": table.to_dict("index"),
         "provenance": provenance(classifier.device),
@@ -83,7 +89,8 @@ def main() -> None:
     answers = folder / "predictions.csv"
     report.write_predictions(images.files, labels, probabilities, classes, answers)
     print(table.to_string(float_format="{:.4f}".format))
-    print(f"\n{len(labels):,} test images ({what}): accuracy {summary['accuracy']:.2%}", end="")
+    print(f"\n{len(labels):,} {SPLITS[args.split]} images ({what}): ", end="")
+    print(f"accuracy {summary['accuracy']:.2%}", end="")
     print(f", balanced {summary['balanced_accuracy']:.2%}", end="")
     print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}")
     print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
@@ -109,7 +116,8 @@ def parse_args() -> argparse.Namespace:
         help="the data, if not in the usual place; or any folder or zip of photos, with a folder "
         "for each class",
     )
-    add("--sample", action="store_true", help="use the bundled 1,000 test images")
+    add("--split", choices=SPLITS, default="test", help="which images of the data (default: test)")
+    add("--sample", action="store_true", help="use the bundled sample's images")
     add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
     add(
         "-b",
@@ -124,7 +132,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def open_images(
-    metadata: dict[str, Any], data_dir: Path | None, sample: bool
+    metadata: dict[str, Any], data_dir: Path | None, sample: bool, split: str
 ) -> tuple[ImageDataset | ClassFolders, str, str]:
     """Open what a checkpoint is to be judged on.
 
@@ -137,24 +145,26 @@ def open_images(
     classes, size, channels = metadata["classes"], metadata["stored_size"], metadata["channels"]
     is_fashionmnist = metadata["dataset"] == "fashionmnist"
     if is_fashionmnist and not (data_dir and holds_photos(data_dir)):
-        images = open_split(metadata, "test", data_dir, sample)
+        images = open_split(metadata, split, data_dir, sample)
         if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
             raise UserError("the checkpoint describes FashionMNIST wrongly: the file is damaged")
         if sample:
-            return images, "the bundled sample", "test_sample"
-        return images, "FashionMNIST", "test"
+            return images, "the bundled sample", f"{split}_sample"
+        return images, "FashionMNIST", split
     if sample:
         raise UserError("--sample: the checkpoint was not trained on FashionMNIST")
 
     folder = data_folder(metadata, data_dir) or data_dir
-    results = f"test_{folder.stem if folder.is_file() else folder.resolve().name}"
+    results = f"{split}_{folder.stem if folder.is_file() else folder.resolve().name}"
     if data_dir is None or (folder / photo_folder.MANIFEST).is_file():
-        images = photo_folder.load_split(folder, "test", size).labelled_as(classes, folder)
+        images = photo_folder.load_split(folder, split, size).labelled_as(classes, folder)
         if images.images.shape[1] != channels:
             raise UserError(f"{folder}: holds colour photos, and the checkpoint is of grey images")
         if photo_folder.dataset_name(folder) == metadata["dataset"]:
-            return images, folder.as_posix(), "test"
-        doubt = "is not the split that the checkpoint was trained on; some of its test photos"
+            return images, folder.as_posix(), split
+        doubt = "is not the split that the checkpoint was trained on; some of its photos"
+    elif split != "test":
+        raise UserError(f"--split {split}: {folder} is no split of split_dataset.py")
     else:
         images = ClassFolders(folder, classes, size, channels, metadata["resize_mode"])
         doubt = "is no split of split_dataset.py; nothing is known of its photos, some of which"

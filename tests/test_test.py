@@ -56,6 +56,8 @@ def test_answers_are_listed_image_by_image(run, trained, few, tmp_path):
     assert probabilities.sum(1) == pytest.approx(np.ones(50), abs=1e-4)
     assert list(answers.answer) == [CLASSES[index] for index in probabilities.argmax(1)]
     summary = json.loads((tmp_path / "summary.json").read_text())
+    for bins in (summary["reliability"], summary["reliability_uncalibrated"]):
+        assert len(bins) == calibration.BINS and sum(images for images, _, _ in bins) == 50
     right = answers.truth == answers.answer
     assert right.mean() == pytest.approx(summary["accuracy"])
     # Each class counts once, whether it has 3 images or 7, and one without images does not count.
@@ -81,6 +83,24 @@ def test_each_kind_of_test_has_a_folder_of_its_own(run, trained, few, tmp_path):
         "best_test_sample": (1, True, "the bundled sample"),
         "best_test_mine": (1, False, photos.as_posix()),
     }
+
+
+def test_validation_images_are_those_that_chose_it(run, trained, tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(test_script, "record_look", looks.append)
+    path = tmp_path / "best.pth"
+    path.write_bytes(trained.read_bytes())
+    out = run(test_script, "--checkpoint", path, "--sample", "--split", "val").out
+    summary = json.loads((tmp_path / "best_val_sample" / "summary.json").read_text())
+    assert "500 validation images" in out
+    assert summary["split"] == "val" and summary["images"] == 500
+    truth = pd.read_csv(tmp_path / "best_val_sample" / "predictions.csv").truth
+    _, validation = fashionmnist.load_train_val(fashionmnist.SAMPLE, sample=True)
+    assert list(truth) == [CLASSES[label] for label in validation.labels]
+    with pytest.raises(UserError, match=r"--split val: .*mine is no split"):
+        photos = write_clothes(tmp_path / "mine")
+        run(test_script, "--checkpoint", path, "--data-dir", photos, "--split", "val")
+    assert not looks
 
 
 def test_numbers_come_before_pictures(run, trained, few, tmp_path, monkeypatch, capsys):
@@ -246,6 +266,7 @@ def test_photos_of_a_split_have_names(run, ready, split, knows_cats, tmp_path, m
     for arguments, results, note in (
         ((), "best_test", False),
         (("--data-dir", ready), "best_test", False),
+        (("--data-dir", ready, "--split", "val"), "best_val", False),
         (("--data-dir", other), "best_test_other", True),
         (("--data-dir", ready / "test"), "best_test_test", True),
     ):
@@ -253,7 +274,7 @@ def test_photos_of_a_split_have_names(run, ready, split, knows_cats, tmp_path, m
         assert ("may have been training photos" in printed.err) == note
         folder = arguments[1] if arguments else ready
         answers = pd.read_csv(tmp_path / results / "predictions.csv")
-        below = "" if folder.name == "test" else "test/"
+        below = "" if folder.name == "test" else "val/" if "val" in arguments else "test/"
         there = {p.relative_to(folder).as_posix() for p in folder.glob(f"{below}*/*.jpg")}
         assert set(answers.file) == there and len(there) >= 2
         for file, truth in zip(answers.file, answers.truth, strict=True):
