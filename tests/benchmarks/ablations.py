@@ -1,15 +1,15 @@
 """What each choice of the recipes is worth: runs that differ from a recipe in one choice.
 
-    python -m tests.benchmarks ablations                        # all that is missing, days
+    python -m tests.benchmarks ablations                        # all that is missing, hours
     python -m tests.benchmarks ablations --minutes 120          # start no run after two hours
     python -m tests.benchmarks ablations --only dropout photos --seeds 0
 
 Adds a row to docs/results/ablations.csv when a run ends, and leaves out the runs that are there:
 first seed 0 of all choices, then seed 1, so that each run soon has the recipe's with the same seed
 beside it. Ctrl-C stops at any point; the same command goes on, in the middle of a run too. Two
-commands with different --seeds can run side by side, with OMP_NUM_THREADS=1 on two cores. All
-compute in float32, so that runs on different machines can be compared. Runs are judged after their
-last epoch: the best one would flatter unsteady runs.
+commands with different --seeds can run side by side, with OMP_NUM_THREADS=1 on two cores. Runs
+compute as their scripts do, in bfloat16 where that is fast, so make all of one seed on one machine.
+They are judged after their last epoch: the best one would flatter unsteady runs.
 """
 
 import argparse
@@ -50,6 +50,6 @@ def job_of(run: Run, smoke: bool) -> Job:
         f"{run.group}, {run.choice} {run.instead}".rstrip(),
         script,
         {name: getattr(run, name) for name in Run._fields[:-1]},
-        [*map(str, (*options, "--no-amp", *small))],
+        [*map(str, (*options, *small))],
         replaced,
     )

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pandas as pd
 import torch
 
-from engine.device import device_name, pick_device
+from engine.device import device_name, has_bfloat16, pick_device
 from engine.errors import Interrupted, UserError
 from engine.provenance import git
 from tests.benchmarks.bookkeeping import call
@@ -121,7 +121,8 @@ def measure(job: Job, running: Path) -> dict[str, object]:
     row["seconds"] = round(float(epochs.seconds.sum()), 1) if len(epochs) else 0.0
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
     row["commit"] = (git("rev-parse", "HEAD") or "")[:7] + ("+" if changed else "")
-    row["machine"] = f"{device_name(device)}, {torch.get_num_threads()} threads"
+    precision = "bfloat16" if has_bfloat16(device) else "float32"  # the default of --amp
+    row["machine"] = f"{device_name(device)}, {torch.get_num_threads()} threads, {precision}"
     row["torch"] = str(torch.__version__)
     shutil.rmtree(folder, ignore_errors=True)
     return row

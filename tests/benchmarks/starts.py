@@ -12,7 +12,7 @@ but scratch is tried twice: with all layers trained, and with the last one alone
 Adds a row to docs/results/starts.csv when a run ends, and goes on as ablations.py does: runs that
 are there are left out, first come those of seed 0, Ctrl-C stops at any point, and two commands with
 different --seeds or --only can run side by side. Photos are taken away from training alone: all
-runs of a set are judged on its whole validation set, after their last epoch, in float32.
+runs of a set are judged on its whole validation set, after their last epoch.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def job_of(columns: dict[str, str | int], seed: int, trained: str, epochs: int, 
         *("--model", "googlenet", "--data-dir", (DATA / name).as_posix(), "--init", STARTS[start]),
         *(("--freeze-features",) if trained == "last layer" else ()),
         *("--image-size", 64, "-b", 32 if count < 500 else 64),
-        *("--epochs", epochs, "--warmup-epochs", f"{WARMUP * epochs:.3g}", "--no-amp"),
+        *("--epochs", epochs, "--warmup-epochs", f"{WARMUP * epochs:.3g}"),
         *(SMOKE if smoke else ()),
     )
     return Job(
