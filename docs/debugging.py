@@ -206,12 +206,12 @@ def hide(number: int, folder: Path | None) -> None:
     print(f"One mistake was made in {folder}. Find it:\n\n  cd {quote(folder)}")
     for command in (*run.before, f"{run.script} --output-dir {OUTPUT}"):
         print(f"  python {command}")
-    print(f"\nThe same run without it: {(RECORDED / MISTAKES[name].run).relative_to(ROOT)}.csv")
+    print(f"\nThe same run without it: {RECORDED / MISTAKES[name].run}.csv")
     print(
         "If its curves look healthy: look at its answers and its input, count its weights,\n"
         "judge it with test.py --sample, run it twice, interrupt and resume it."
     )
-    print(f"What it was: python -m docs.debugging --reveal {number}")
+    print(f"What it was: cd {quote(ROOT)} && python -m docs.debugging --reveal {number}")
 
 
 def reveal(number: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Run:
-    """A training of the real script, of a minute or two.
+    """A training with the real script, of a few minutes.
 
     Attributes:
         script: which script, and its options.
