@@ -98,10 +98,8 @@ function sumsOf(row, branch) {
     layer.sums.map(([what, text]) => [h("dt", what), h("dd", text)]),
   ]);
   const ends = row.paths.map((path) => path.at(-1).output.channels);
-  const together = (what) => {
-    const terms = layers.map((layer) => layer[what]).filter(Boolean).map(comma);
-    return h("dd", `${terms.join(" + ")} = ${comma(row[what])}`);
-  };
+  const terms = (what) => layers.map((layer) => layer[what]).filter(Boolean).map(comma);
+  const together = (what) => h("dd", `${terms(what).join(" + ")} = ${comma(row[what])}`);
   const all = layers.length > 1 && row.macs > 0 && !branch;
   return h("dl.sums", list, all && [
     h("dt.of", "together"),
@@ -113,8 +111,7 @@ function sumsOf(row, branch) {
 // ------------------------------------------------------------------- 1. walk through a network
 
 function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branch) {
-  const network = data.networks[name];
-  const result = papersOwn[name];
+  const [network, result] = [data.networks[name], papersOwn[name]];
   const { rows, main, all } = result;
   const row = rows.find((one) => one.id === id) ?? rows[0];
   const maps = rows.filter(({ output }) => !output.flat && output.side > 1);
@@ -141,10 +138,8 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
 /** Every row as a box: its height is the side of the map, its width the number of channels. */
 function strip(name, rows, current) {
   const size = ({ channels, side }) => `height:${(11 * side) / 224}rem;width:${(1.5 * channels) / 512}rem`;
-  const parts = (path) => {
-    const pooled = path.some((layer) => layer.kind === "max pool");
-    return h("i", { class: pooled ? "pooling" : "convolution", "--part": path.at(-1).output.channels });
-  };
+  const pooled = (path) => path.some((layer) => layer.kind === "max pool");
+  const parts = (path) => h("i", { class: pooled(path) ? "pooling" : "convolution", "--part": path.at(-1).output.channels });
   const column = (row) => {
     const head = rows.find((other) => other.source === row.id);
     const label = { class: "layer", "aria-label": `${title(row)}, ${shapeOf(row.output)}` };
@@ -161,8 +156,7 @@ function strip(name, rows, current) {
 }
 
 function detail(name, row, branch) {
-  const network = data.networks[name];
-  const { rows, main } = papersOwn[name];
+  const [network, { rows, main }] = [data.networks[name], papersOwn[name]];
   const at = rows.indexOf(row);
   const step = (to, arrow, label) => to && link(`#${name}/${to.id}`, false, { "aria-label": label }, arrow);
   const path = branch && row.paths.find((layers) => layers[0].name.startsWith(branch));
