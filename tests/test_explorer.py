@@ -349,6 +349,14 @@ def test_numbers_typed_by_hand(browser):
     browser.press("Tab", 9)
     browser.until("arithmetic.layer(given).Y[0][0]", 7)
     browser.until("document.querySelector('#sentence output').innerText.slice(-3)", "= 7")
+    # All follows while one types, so that the next click is not lost to a page drawn anew.
+    for cell, key in (("K[0, 1]", "5"), ("K[0, 2]", "6")):
+        browser.click(f'[data-cell="{cell}"]')
+        browser.press(key, ord(key))
+        browser.until("document.activeElement.dataset.cell", cell)
+    browser.click("#next")
+    browser.until("location.hash", "#hand/1")
+    browser.until("given.K[0]", [1, 5, 6])
     browser.go("#change/googlenet/heads=0")
     browser.run("document.querySelector('[type=number][name=size]').select()")
     browser.press("9", 57)

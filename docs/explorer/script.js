@@ -25,7 +25,13 @@ function h(name, ...rest) {
   element.append(...rest.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
-const fill = (id, ...children) => $(id).replaceChildren(...children.flat(9).filter(Boolean));
+/** Draws the inside of an element anew, all but the part in which one is typing a number. */
+const fill = (id, ...children) => {
+  const [old, fresh] = [[...$(id).children], children.flat(9).filter(Boolean)];
+  const kept = old.find((child) => child.querySelector("[type=number]:focus"));
+  if (kept) old.forEach((child, i) => child === kept || child.replaceWith(fresh[i]));
+  else $(id).replaceChildren(...fresh);
+};
 const here = (condition) => (condition ? "true" : null); // for aria-current
 const link = (href, current, ...rest) => {
   const attributes = rest[0]?.constructor === Object ? rest.shift() : {};
@@ -296,7 +302,8 @@ function buildForm(s) {
   const set = (change) => location.replace(addressOf({ ...now(), row: null, ...change }));
   const number = (name, limits) => {
     const oninput = ({ target }) => target.value && set({ [name]: whole(target.value) });
-    const input = (type) => h("input", { type, name, ...limits, "aria-label": ASK[name], oninput });
+    const onchange = ({ target }) => { target.value = now()[name]; }; // what was taken of what was typed
+    const input = (type) => h("input", { type, name, ...limits, "aria-label": ASK[name], oninput, onchange });
     return h("fieldset", h("label", ASK[name]), h("div.pair", input("range"), input("number")));
   };
   const tick = (attributes, label, change) =>
@@ -485,11 +492,13 @@ function showHand(position) {
     const cellOf = (value, i, j) => {
       const step = steps.findIndex((one_) => one_.name === name && (one || (one_.i === i && one_.j === j)));
       const label = `${name}[${i}, ${j}]`;
-      const onchange = ({ target }) => {
-        if (target.value !== "") take(i, j, Number(target.value));
-        keepFocus(() => showHand(at));
+      const oninput = ({ target }) => {
+        if (target.value !== "") take(i, j, (values[i][j] = Number(target.value)));
+        showHand(place());
       };
-      const input = take && h("input", { type: "number", step: "any", value, "aria-label": label, "data-cell": label, onchange });
+      const onchange = ({ target }) => { target.value ||= values[i][j]; }; // of a field left empty
+      const events = { oninput, onchange, onclick: ({ target }) => target.select() };
+      const input = take && h("input", { type: "number", step: "any", value, "aria-label": label, "data-cell": label, ...events });
       return h("td", { class: step === at ? "now" : marks.has(`${i},${j}`) ? wash : "", onclick: take ? null : () => go(step) },
         input || (step <= at ? neat(value) : "·"));
     };
