@@ -346,18 +346,17 @@ function buildForm(s) {
 
 let spot = [0.5, 0.5]; // how far down and right in the maps the chosen cell lies
 let evidence = false; // on the photo, in place of the frame
-function showSee(which = "clothing", index = 0, layer = "inception3b") {
+function showSee(which = "clothing", index = 0, layer = "conv2") {
   const network = seen[own(seen, which, "clothing")];
   const photo = network.photos[own(network.photos, Number(index), 0)];
-  const name = own(photo.layers, layer, "inception3b");
+  const name = own(photo.layers, layer, "conv2");
   const { channels, of, maps } = photo.layers[name];
   const { size } = network;
-  const settings = { ...PAPER, size, channels: network.channels, heads: false };
-  const { rows } = arithmetic.compute(data.networks.googlenet, settings);
+  const { rows } = arithmetic.compute(data.networks.googlenet, { ...PAPER, size, channels: network.channels, heads: false });
   const row = rows.find((one) => one.id === name);
   const { side, field, jump, start } = row.output;
   const cell = spot.map((share) => Math.max(0, Math.min(side - 1, Math.floor(share * side))));
-  const again = () => keepFocus(() => showSee(which, index, layer));
+  const choose = (at, shown = false) => { [spot, evidence] = [at, shown]; keepFocus(() => showSee(which, index, layer)); };
   fill("photos", Object.entries(seen).map(([id, { photos }]) => photos.map((one, i) =>
     link(`#see/${id}/${i}/${name}`, one === photo, h("img", { src: one.photo, alt: "" }), one.name))));
   fill("layers", Object.keys(photo.layers).map((id) =>
@@ -365,28 +364,25 @@ function showSee(which = "clothing", index = 0, layer = "inception3b") {
 
   const place = (top, left, side_) => `left:${css(left)};top:${css(top)};width:${css(side_)};height:${css(side_)}`;
   const [top, left] = cell.map((c) => (start + c * jump + 0.5 - field / 2) / size);
+  const sides = [top, 1 - left - field / size, 1 - top - field / size, left]; // of the frame, just within the photo
   const best = photo.probabilities.map((p, i) => [p, network.classes[i]]).sort((a, b) => b[0] - a[0]).slice(0, 4);
   const over = evidence ? h("img", { src: photo.evidence, alt: `Bright where the evidence for ${best[0][1]} lies` })
-    : h("span.frame", { style: place(top, left, field / size) });
+    : h("span.frame", { style: `inset:${sides.map((share) => css(Math.max(0.012, share))).join(" ")}` });
   const number = (label, axis) => {
-    const onchange = ({ target }) => { spot[axis] = (Math.round(Number(target.value)) + 0.5) / side; again(); };
+    const oninput = ({ target }) => choose(spot.with(axis, (Math.round(Number(target.value)) + 0.5) / side));
     const limits = { min: 0, max: side - 1, value: cell[axis] };
-    return h("label", label, h("input", { type: "number", ...limits, "data-cell": label, onchange }));
+    return h("label", label, h("input", { type: "number", ...limits, "data-cell": label, oninput }));
   };
-  const pressed = { "aria-pressed": String(evidence) };
-  const toggle = button("Where the evidence lies", () => { evidence = !evidence; again(); }, pressed);
-  const image = `${size} × ${size}`;
+  const toggle = button(`What speaks for ${best[0][1]}`, () => choose(spot, !evidence), { "aria-pressed": String(evidence) });
   fill("looking",
     h("div.photo", { class: size > 64 ? "smooth" : "" }, h("img", { src: photo.photo, alt: photo.name }), over),
-    h("div.controls", ["Row", "Column"].map(number), toggle),
-    h("p.note.quiet", `A cell of ${title(row)} sees ${field} × ${field} pixels`,
-      field < size ? ` of the image's ${image}. ` : `, more than the image has (${image}). `,
-      `Its neighbour sees as much, ${jump} px further on.`),
+    h("div.controls", ["Row", "Column"].map(number)), h("p.note", toggle),
+    h("p.note.quiet", evidence ? "Bright: where the maps raise the odds of the answer (Grad-CAM). Choose a cell for its frame."
+      : `A cell sees ${field} × ${field} px; the image has ${size} × ${size}. The next cell sees as much, ${jump} px on.`),
     h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), percent(p)])));
   const pick = ({ currentTarget, clientX, clientY }) => {
     const box = currentTarget.getBoundingClientRect();
-    spot = [(clientY - box.top) / box.height, (clientX - box.left) / box.width];
-    again();
+    choose([(clientY - box.top) / box.height, (clientX - box.left) / box.width]);
   };
   const map = (channel, i) => {
     const style = `background-image:url(${maps});background-position:${(100 * i) / (channels.length - 1)}% 0`;
