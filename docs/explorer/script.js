@@ -132,13 +132,12 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
       all.parameters > main.parameters ? `${comma(all.parameters)} with the heads` : comma(main.parameters)),
     total("MACs for one image", short(main.macs), "uses of a weight"),
     total("Activations of one image", memory(main.values), "each output once, 32 bits"),
-    total("One last cell sees", `${maps.at(-1).output.field} px`, "a side; the image has 224"));
+    total("A cell of the last map sees", `${maps.at(-1).output.field} px`, "a side; the image has 224"));
   strip(name, rows, row);
   fill("rows", tableOf(result, { address: (one) => `#${name}/${one.id}`, current: row.id }));
   fill("detail", detail(name, row, branch));
   $("detail").scrollTop = 0;
-  const [code, made] = [$("detail").querySelector("pre"), $("detail").querySelector("pre .made")];
-  if (made) code.scrollTop = made.offsetTop - code.offsetTop - 40;
+  $("detail").querySelectorAll(".at")[branch ? 1 : 0]?.click();
 }
 
 /** Every row as a box: its height is the side of the map, its width the number of channels. */
@@ -182,10 +181,11 @@ function detail(name, row, branch) {
       fact("Parameters", comma(total("parameters")), share("parameters")),
       fact("MACs", comma(total("macs")), share("macs")),
       fact("A cell sees", `${output.field} px`, output.field < 224 ? `stride ${output.jump} px` : "more than the image has")),
-    h("h3", path ? "Worked out, for this branch" : "Worked out"), sumsOf(row, path && branch),
+    h("h3", "Worked out", path ? ", for this branch" : row.paths.length > 1 && "; choose a branch for its share"),
+    sumsOf(row, path && branch),
     h("h3", "In the paper"), printed || (!row.source && h("p", h("code", row.name), ` in ${network.table}.`)),
     h("ul.says", row.says.map(([text, where]) => h("li", text, " ", h("cite", where)))),
-    h("h3", "In the code: ", h("a", { href: `../${network.file}` }, network.file)), codeOf(network, code),
+    h("h3", "In the code: ", h("a", { href: `../${network.file}` }, network.file), ", lines ", marked(code)), codeOf(network, code),
     h("h3", "Proved by"),
     row.tests.map(([file, words]) => h("p", h("a", { href: `../${file}` }, h("code", `python -m pytest ${file} -k ${words}`)))),
   ];
@@ -206,6 +206,12 @@ function modulePicture(name, row, branch) {
   return h("div.branches", h("p.none", `input, ${shapeOf(row.input)}`), row.paths.map(column),
     link(`#${name}/${row.id}`, false, { class: "whole", "aria-label": "The whole module" }, whole));
 }
+
+/** The numbers of the marked lines; each scrolls the code to its line. */
+const marked = ({ lines }) => lines.map(([from]) => button(from, () => {
+  const code = $("detail").querySelector("pre");
+  code.scrollTop = code.children[from - 1].offsetTop - code.offsetTop - 40;
+}, { class: "at" }));
 
 /** A source file with marked lines; comments are quiet. */
 function codeOf({ file, source }, { lines, calls }) {
