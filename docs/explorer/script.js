@@ -270,14 +270,16 @@ function showChange(name, text) {
   const before = arithmetic.compute(network, { ...PAPER, heads: s.heads });
   const result = arithmetic.compute(network, s);
   if (result.error) {
-    const why = `${result.error[0].toUpperCase()}${result.error.slice(1)}.`;
-    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"), h("p.note", why)));
-    fill("changed-rows");
-    return;
+    const fits = (size) => size > 0 && !arithmetic.compute(network, { ...s, size }).error;
+    const near = [-1, 1].map((step) => Array.from({ length: 65 }, (_, i) => s.size + step * i).find(fits)).filter(Boolean);
+    fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"),
+      h("p.note", `${result.error[0].toUpperCase()}${result.error.slice(1)}.`),
+      h("p.note.chips", near.map((size) => link(addressOf({ ...s, size }), false, `Take ${size} px`)))));
+    return fill("changed-rows");
   }
   const change = (term, what, write) => {
     const [was, is] = [before.all[what], result.all[what]];
-    const moved = `${is > was ? "+" : "−"}${write(Math.abs(is - was))}: ${(is / was).toFixed(2)} of the paper's`;
+    const moved = `${is > was ? "+" : "−"}${write(Math.abs(is - was))}: ${(is / was).toFixed(2)} × the paper's`;
     return h("div", h("dt", term), h("dd", write(is), h("small", is === was ? "as in the paper" : moved)));
   };
   const notes = data.what_ifs.filter(([of, id]) => of === s.network && id === s.whatIf).map((one) => one[3]);
