@@ -528,7 +528,7 @@ function showHand(position) {
 
 /** Values over epochs; `lines` are [values, class, label]. */
 function chart(name, lines, write) {
-  const [width, height, left, bottom] = [Math.min(640, $("curves").clientWidth), 300, 52, 34];
+  const [width, height, left, bottom] = [Math.min(640, $("curves").clientWidth), 250, 52, 34];
   const values = lines.flatMap(([numbers]) => numbers);
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((one) => (most - least) / one < 6);
@@ -571,7 +571,7 @@ function showTrained(index) {
 let confused = null; // the chosen cell: class and answer
 function showConfusion() {
   const { classes, checkpoint, validation: { labels, answers, sure, sheet } } = seen.clothing;
-  const images = labels.map((_, i) => i);
+  const [images, numbers] = [labels, classes].map((list) => list.map((_, i) => i));
   const right = (i) => labels[i] === answers[i];
   const wrong = images.find((i) => !right(i)) ?? 0;
   confused ??= [labels[wrong], answers[wrong]];
@@ -586,12 +586,11 @@ function showConfusion() {
       "aria-pressed": String(String(confused) === String([label, answer])),
     });
   };
-  const numbers = classes.map((_, i) => i);
   fill("confusion", h("h2", "What it confuses"),
-    h("p.note", `${checkpoint} on ${images.length} validation images: ${images.filter(right).length} right. Choose a cell to see its images.`),
+    h("p.note", `${checkpoint} on ${images.length} validation images: ${images.filter(right).length} right. `,
+      "Rows: what it is. Columns: the answer. Choose a cell to see its images."),
     h("div.scroll", h("table.confusion", columns("", ...classes),
-      h("tbody", numbers.map((label) => line(classes[label], ...numbers.map((answer) => cellOf(label, answer))))))),
-    h("p.quiet.note", "Rows: what it is. Columns: the answer."));
+      h("tbody", numbers.map((label) => line(classes[label], ...numbers.map((answer) => cellOf(label, answer))))))));
 
   const [label, answer] = confused;
   const rows = Math.ceil(images.length / 25); // of the picture that holds all images, 25 a row
@@ -645,7 +644,8 @@ function keepFocus(draw) {
   const alike = others.find((one) => label(one) === label(old));
   const chosen = others.find((one) => one.hash && one.hash === location.hash);
   (box.id === "detail" ? alike ?? chosen : chosen ?? alike)?.focus({ preventScroll: true });
-  if (box.id === "rows" && matchMedia("(max-width: 61.99em)").matches) $("detail").scrollIntoView();
+  const shows = { rows: "detail", "run-list": "curves" }[box.id];
+  if (shows && !old.ariaCurrent && matchMedia("(max-width: 61.99em)").matches) $(shows).scrollIntoView();
 }
 
 const VIEWS = { walk: showWalk, change: showChange, see: showSee, hand: showHand, trained: showTrained };
