@@ -470,6 +470,7 @@ function stepsOf(r) {
   return steps;
 }
 
+let steppedTo = null;
 function showHand(position) {
   const r = arithmetic.layer(given);
   const steps = stepsOf(r);
@@ -522,6 +523,8 @@ function showHand(position) {
     matrix("dK", r.dK, "of the kernel"), matrix("db", [[r.db]], "of the bias"), matrix("dX", r.dX, "of the image"),
     h("h2.gap", "One step of learning"), single("rate", "the learning rate"), matrix("K after", r.newK, "K − rate · dK"),
     matrix("L after", [[r.newL]], "the new loss"));
+  if (steppedTo !== at && steppedTo !== null) $("sheet").querySelector(".now").scrollIntoView({ block: "nearest" });
+  steppedTo = at;
 }
 
 // ------------------------------------------------------------------- 5. how it trained
