@@ -25,6 +25,7 @@ from engine import checkpoint, cli, distributed
 from engine.device import eval_batch_size, kind, place
 from engine.errors import UserError, as_user_error
 from engine.imagenet import download_imagenet
+from engine.loss import ClassWeightedLoss
 from engine.optim import build_optimizer, build_scheduler
 from engine.provenance import provenance
 from engine.run_folder import RunFolder
@@ -171,8 +172,10 @@ def main() -> None:
     transform = BatchTransform(mean, std, args.image_size, augmentation)
 
     # Criterion, optimizer and schedule.
-    weight = train_set.class_weights().to(device) if args.class_weights else None
-    criterion = AuxiliaryLoss(nn.CrossEntropyLoss(weight, label_smoothing=args.label_smoothing))
+    loss = nn.CrossEntropyLoss(label_smoothing=args.label_smoothing)
+    if args.class_weights:
+        loss = ClassWeightedLoss(train_set.class_weights().to(device), args.label_smoothing)
+    criterion = AuxiliaryLoss(loss)
     optimizer = build_optimizer(model, args.optimizer, args.lr, args.weight_decay)
     steps = len(train) // args.accumulate_steps  # of the optimizer, in an epoch
     total, warmup = args.epochs * steps, round(args.warmup_epochs * steps)
