@@ -39,6 +39,14 @@ def is_text(value: object) -> object:
     return isinstance(value, str) and value.strip() and not re.search("[\0\ud800-\udfff]", value)
 
 
+def is_path(value: object) -> bool:
+    """Whether it may be the path of a file, whose name may be in no encoding."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
 def is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | bool) or is_number(value)
 
@@ -141,14 +149,14 @@ KEYS = {
         "a number for each channel, 0 to 1",
     ),
     "std": Field(
-        lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 1e-4, 1)),
+        lambda v, c: is_list(v, c["channels"], lambda number: is_number(number, 1e-9, 1)),
         "a number for each channel, above 0 and up to 1",
     ),
     "flip": FLAG,
     "epoch": COUNT,
     "metrics": Field(lambda v, _: is_dict(v, is_number), "finite numbers by their names"),
     "config": Field(
-        lambda v, c: is_dict(v, is_plain) and agrees(v, c) and is_text(v.get("data_dir") or "."),
+        lambda v, c: is_dict(v, is_plain) and agrees(v, c) and is_path(v.get("data_dir") or "."),
         "plain values by the names of options, none of them unlike the network's",
     ),
     "state_dict": Field(lambda v, _: is_dict(v, torch.is_tensor), "named tensors"),

@@ -98,13 +98,14 @@ def specific() -> list[tuple[str, object]]:
     cases += [("image_size", value) for value in (32, 64.0, 10**9)]
     cases += [("stored_size", value) for value in (0, 8193, 85.0)]
     cases += [("resize_mode", "crop")]
-    for name, edges in (("mean", (NAN, INF, -0.1, 1.1, "0.5")), ("std", (0, 9e-5, NAN, 1.1, "1"))):
+    for name, edges in (("mean", (NAN, INF, -0.1, 1.1, "0.5")), ("std", (0, 9e-10, NAN, 1.1, "1"))):
         cases += [(name, [0.5, 0.5, edge]) for edge in edges] + [(name, [0.5]), (name, [0.5] * 4)]
     cases += [("temperature", value) for value in (*JUNK, 0, 0.0499, 20.01, "1")]
     cases += [("flip", 1), ("epoch", 1.0), ("epoch", 10**30)]
     cases += [("metrics", {"val_loss": value}) for value in (NAN, "0.5", None, [1])]
     cases += [("config", value) for value in ({"lr": NAN}, {"lr": [1]}, {"image_size": 32})]
     cases += [("config", {"model": "vgg16"}), ("config", {"dropout": 0.5})]
+    cases += [("config", {"data_dir": name}) for name in ("\0", "\ud800", 1.5)]
     bad = {
         "NaN": torch.tensor([1, NAN]),
         "infinite": torch.tensor([INF]).half(),
@@ -162,7 +163,7 @@ def test_what_training_writes_is_accepted(tmp_path):
     arguments = {"in_channels": 1, "num_classes": 1, "image_size": 8192, "dropout": 0}
     arguments |= {"aux_heads": None, "train_size": 1, "batch_norm": False}
     edges = {"model": "a" * 64, "model_args": arguments, "classes": ["x"], "channels": 1}
-    edges |= {"mean": [0], "std": [1e-4], "image_size": 8192, "stored_size": 1, "config": {}}
+    edges |= {"mean": [0], "std": [1e-9], "image_size": 8192, "stored_size": 1, "config": {}}
     others = arguments | {"aux_heads": True, "train_size": None, "batch_norm": True}
     others = edges | {"model_args": others, "mean": [1], "std": [1], "stored_size": 8192}
     for number, good in enumerate(
@@ -174,6 +175,8 @@ def test_what_training_writes_is_accepted(tmp_path):
             with_state(**first, ema_updates=0, scheduler={"last_epoch": 0}),
             small(**edges),
             small(**others),
+            small(std=[0.2, 0.2, 4.5e-5]),  # test_photos_that_differ_by_one_value
+            small(config={"data_dir": "birds \udcff"}),  # a folder whose name is no UTF-8
         )
     ):
         checkpoint.save(good, tmp_path / f"{number}.pth")
