@@ -1,5 +1,6 @@
 """What a run says of how it came about, and the ledger of looks at the test sets."""
 
+import errno
 import json
 import platform
 import subprocess
@@ -74,3 +75,26 @@ def test_a_look_at_the_whole_test_set_is_written_down(run, trained, monkeypatch,
     assert (row.model, row["data"], row.images) == ("googlenet", "FashionMNIST", 50)
     assert summary["sha256"].startswith(row.checkpoint)
     assert row.accuracy == pytest.approx(summary["accuracy"], abs=1e-4)
+
+
+def test_a_ledger_that_cannot_be_written_costs_no_result(monkeypatch, capsys):
+    """As in a clone that belongs to somebody else."""
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    provenance.LOOKS.write_text("date,commit,checkpoint,model,data,images,accuracy\n")
+    monkeypatch.setattr(provenance, "atomic_write", refuse)
+    summary = {"provenance": {"started": "2026-01-01T00:00:00", "commit": None}, "sha256": "0"}
+    summary |= {"model": "vgg16", "data": "FashionMNIST", "images": 1, "accuracy": 1.0}
+    provenance.record_look(summary)
+    said = capsys.readouterr().err
+    assert "test_looks.csv: Permission denied" in said and "note it there" in said
+
+
+def test_the_ledger_takes_names_in_any_encoding():
+    provenance.LOOKS.write_text("date,commit,checkpoint,model,data,images,accuracy\n")
+    summary = {"provenance": {"started": "2026-01-01T00:00:00", "commit": None}, "sha256": "0"}
+    summary |= {"model": "vgg16", "data": "birds \udcff", "images": 1, "accuracy": 1.0}
+    provenance.record_look(summary)
+    assert "birds \\udcff" in provenance.LOOKS.read_text(encoding="utf-8")
