@@ -81,6 +81,8 @@ class RunFolder:
             self.make_room()
         else:
             self.find_best(trainer)
+            if trainer.epoch >= trainer.settings.epochs:  # a full disk may have left these out
+                self.write_history(trainer)
         asked = self.metadata["config"]["batch_size"]
         if batch_size < asked:
             print(f"note: too few images for --batch-size {asked}: batches of {batch_size}")
@@ -170,15 +172,20 @@ class RunFolder:
         """Write log.csv, run.json and curves.png, and print a line for the epoch that has ended."""
         if not is_main():
             return
+        last = trainer.history[-1]
+        report.print_epoch(last, trainer.settings.epochs, trainer.best is last)
+        self.write_history(trainer)
+        if time.monotonic() - self.drawn > DRAW_EVERY:
+            self.draw()
+
+    def write_history(self, trainer: "Trainer") -> None:
+        """Write log.csv and run.json; curves.png is for ``draw``."""
         history, folder = list(trainer.history), self.folder
-        report.print_epoch(history[-1], trainer.settings.epochs, trainer.best is history[-1])
         self.writer.put("log.csv", partial(report.write_log, history, folder / "log.csv"))
         seconds = sum(row["seconds"] for row in history)
         summary = self.metadata | {"best": trainer.best, "training_seconds": seconds}
         self.writer.put("run.json", partial(write_json, summary, folder / "run.json"))
         self.undrawn = history
-        if time.monotonic() - self.drawn > DRAW_EVERY:
-            self.draw()
 
     def draw(self) -> None:
         """Draw the epochs that curves.png does not show yet."""

@@ -1,16 +1,19 @@
 """The folder of a run: one run at a time, nothing lost, nothing announced that is not there."""
 
+import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from engine import checkpoint
 from engine.errors import UserError
-from engine.run_folder import lock
+from engine.run_folder import RunFolder, lock
 from tests.conftest import SMALL, same
 
 
@@ -82,6 +85,23 @@ def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, 
     (whole / "best.pth").unlink()
     with pytest.raises(UserError, match="nothing left to train"):
         train("--resume", whole / "last.pth")
+
+
+def test_what_the_last_epoch_could_not_write_is_written_by_going_on(monkeypatch, tmp_path):
+    """The disk was full when last.pth was written and log.csv was not, or log.csv was removed."""
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+    row = {"epoch": 1, **dict.fromkeys(names, 0.5), "images_per_second": 9.0}
+    settings = SimpleNamespace(epochs=1, amp=None, compile=False)
+    trainer = SimpleNamespace(epoch=1, step=0, history=[row], best=row, settings=settings)
+    trainer.model, trainer.device = torch.nn.Linear(1, 1), torch.device("cpu")
+    config = {"batch_size": 2}
+    run = RunFolder(tmp_path, {"model": "googlenet", "image_size": 32, "config": config})
+    monkeypatch.setattr(run, "find_best", lambda _: None)
+    run.begin(trainer, 2, 1)
+    assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,0.5,")
+    assert json.loads((tmp_path / "run.json").read_text())["best"] == row
+    assert run.undrawn == [row]  # drawn at the end
+    run.lock.close()
 
 
 def test_fewer_images_than_a_batch_is_said(train, capsys):
