@@ -19,7 +19,7 @@ from PIL import Image
 from data.parallel import map_threads
 from data.photos import SUFFIXES, NotAPhoto, open_photo, photos_at
 from engine import cli
-from engine.errors import UserError
+from engine.errors import UserError, one_line
 from engine.inference import Classifier, Prediction, load_classifier
 
 
@@ -55,13 +55,13 @@ def main() -> None:
         pictures = [thumbnail(file, channels) for file in photos.files[:32]]
         draw_predictions(pictures, rows[:32], args.save_figure, args.min_confidence or 0)
     if photos.passed_over:
-        names = ", ".join(map(str, photos.passed_over[:5]))
+        names = ", ".join(map(one_line, photos.passed_over[:5]))
         more = ", …" if len(photos.passed_over) > 5 else ""
         count = len(photos.passed_over)
         what = "1 file that is not a photo" if count == 1 else f"{count} files that are not photos"
         print(f"predict.py: passed over {what}: {names}{more}", file=sys.stderr)
     for _, message in photos.problems:
-        print(f"predict.py: error: {message}", file=sys.stderr)
+        print(f"predict.py: error: {one_line(message)}", file=sys.stderr)
     if photos.problems:
         sys.exit(2)
 
@@ -129,7 +129,7 @@ def thumbnail(file: Path, channels: int) -> Image.Image:
 def print_table(files: list[Path], rows: list[list[Prediction]], min_confidence: float) -> None:
     """A line for each photo, marked where its answer is unsure; columns aligned."""
     lines = [
-        [str(file)]
+        [one_line(file)]
         + [f"{name} {probability:.1%}" for name, probability in row]
         + ["unsure" if row[0].probability < min_confidence else ""]
         for file, row in zip(files, rows, strict=True)

@@ -26,7 +26,7 @@ from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from engine import calibration, cli, report
 from engine.device import eval_batch_size
-from engine.errors import UserError
+from engine.errors import UserError, one_line
 from engine.files import write_json, write_table
 from engine.inference import data_folder, load_classifier, open_split
 from engine.provenance import provenance, record_look, sha256
@@ -188,7 +188,7 @@ def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:
 def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """Say which files were not judged."""
     if skipped:
-        named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
+        named = "; ".join(one_line(f"{file}: {reason}") for file, reason in skipped[:5])
         rest = "; …" if len(skipped) > 5 else ""
         print(
             f"note: {len(skipped):,} file{'s' * (len(skipped) > 1)} skipped: {named}{rest}",

@@ -1,6 +1,7 @@
 """UserError, the conversion of other exceptions to it, and what its messages need."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -55,6 +56,15 @@ def quote(argument: object) -> str:
     """An argument as the shell takes it: POSIX shells, or on Windows cmd.exe and PowerShell."""
     text = str(argument)
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
+def one_line(text: object) -> str:
+    """Text with control characters written out.
+
+    A file's name may hold the end of a line, or what moves a terminal's cursor.
+    """
+    controls = "[\0-\x1f\x7f-\x9f\u2028\u2029]"
+    return re.sub(controls, lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def known_problem(error: Exception) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from data.loaders import eval_loader
 from data.transforms import Augmentation, BatchTransform
 from engine import checkpoint, evaluate, report
 from engine.errors import UserError
-from engine.inference import Classifier
+from engine.inference import Classifier, Prediction
 from models import create_model
 
 CLASSES = fashionmnist.CLASSES
@@ -61,6 +62,16 @@ def test_predict_prints_an_aligned_table(run, trained, items):
     for line in lines:
         assert line[:width].rstrip().lower().endswith(".png")
         assert line[width : width + 2] == "  " and line[width + 2] != " "
+
+
+def test_a_photo_has_one_line_whatever_its_name(capsys):
+    """A name may hold the end of a line, or what moves a terminal's cursor."""
+    files = [Path("a\nb.jpg"), Path("c\r\x1b[2K ü é.jpg")]
+    predict.print_table(files, [[Prediction("Cat", 0.9)]] * 2, 0)
+    assert capsys.readouterr().out.splitlines() == [
+        "a\\nb.jpg" + " " * 12 + "Cat 90.0%",
+        "c\\r\\x1b[2K ü é.jpg  Cat 90.0%",
+    ]
 
 
 def test_answers_below_the_least_confidence_are_unsure(run, trained, items, monkeypatch):
