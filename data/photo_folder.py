@@ -138,7 +138,8 @@ def load_split(
     The first call decodes them into a file (``data.cache``).
 
     Args:
-        limit: decode only the first so many photos, which include every class.
+        limit: decode only the first so many photos, of all classes as they come: a rare one may
+            be missing.
         cache: False: leave no file; without one, the photos are decoded into memory.
 
     Raises:
@@ -147,7 +148,7 @@ def load_split(
     """
     manifest = read_manifest(folder)
     classes = class_names(manifest)
-    # In the order of their hashes, so that the first few are of all classes.
+    # In the order of their hashes, so that the first few are not all of one class.
     rows = rows_of(manifest, split, folder).sort_values(["sha256", "file"])[:limit]
     files, labels = rows["file"].tolist(), rows["class"].map(classes.index).to_numpy(np.int64)
     shape = (len(rows), 3, size, size)
