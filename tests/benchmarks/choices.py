@@ -11,13 +11,14 @@ from engine.errors import UserError
 from tests.benchmarks.variants import configuration_b, normal_weights, without_reductions
 
 # Training images and epochs of each group: what to change for shorter or longer runs. With these a
-# run takes 2 to 4 minutes on one core with fast bfloat16.
+# run takes 2 to 4 minutes on one core with fast bfloat16; one of the last group takes 8.
 BUDGETS = {
     "GoogLeNet": (6_000, 16),
     "VGG B": (4_000, 8),
     "VGG16": (4_000, 8),
     "GoogLeNet at 80 px": (4_000, 10),
     "photos": (3_600, 20),
+    "GoogLeNet, half the images": (27_500, 12),
 }
 WARMUP = 2 / 11  # share of the epochs in which the rate rises: four of the recipe's 22
 
@@ -127,7 +128,10 @@ GROUPS = {
     "VGG16": Group(  # without batch-norm, which would undo any scale of the weights
         CLOTHES,
         Change(("--model", "vgg16", "-b", 64, "--no-batch-norm", *budget("VGG16"))),
-        {("initial weights", "Kaiming"): INITIAL_WEIGHTS},
+        {
+            ("initial weights", "Kaiming"): INITIAL_WEIGHTS,
+            ("normalisation", "none, 4e-4"): {"batch-norm, 1e-3": Change(("--batch-norm",))},
+        },
     ),
     "GoogLeNet at 80 px": Group(  # the smallest with auxiliary heads
         CLOTHES,
@@ -144,6 +148,16 @@ GROUPS = {
                 "no jitter": Change(augment=without("jitter", CATS)),
                 "no erase": Change(augment=without("erase", CATS)),
                 "none": Change(("--no-augment", *WHOLE)),
+            }
+        },
+    ),
+    "GoogLeNet, half the images": Group(  # does what a short run tells hold in a longer one?
+        CLOTHES,
+        Change(("--model", "googlenet", "--image-size", 32, *budget("GoogLeNet, half the images"))),
+        {
+            ("augmentation", "flip, shift, erase"): {
+                "no shift": Change(augment=without("translate")),
+                "none": Change(("--no-augment",)),
             }
         },
     ),
