@@ -5,10 +5,18 @@ the explorer read it here.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from docs.style import PX, SMALL, WIDTH, colour
+from engine.report import pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FILE = Path(__file__).parent / "results" / "ablations.csv"
+FAR = 5  # points: what a choice loses beyond is marked at the edge of the drawing
 NAMES = ["group", "choice", "recipe", "instead"]
 
 
@@ -18,10 +26,10 @@ def paired(path: Path = FILE) -> pd.DataFrame:
     Columns: the names of ``NAMES``; ``seeds``, the runs that have their recipe's run beside them,
     and ``diverged``, those of them that did; of the rest, ``accuracy``, the mean; ``difference``
     and ``error``, the mean of the differences to the recipe's run with the same seed and its
-    standard error, in points; ``time``, the mean ratio of their seconds. What cannot be known is
-    NaN: the error of one pair, and all but the numbers of runs where every one diverged.
+    standard error, in points. What cannot be known is NaN: the error of one pair, and all but the
+    numbers of runs where every one diverged.
     """
-    columns = [*NAMES, "seeds", "diverged", "accuracy", "difference", "error", "time"]
+    columns = [*NAMES, "seeds", "diverged", "accuracy", "difference", "error"]
     if not path.is_file() or not path.stat().st_size:
         return pd.DataFrame(columns=columns)
     runs = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str)).fillna(dict.fromkeys(NAMES, ""))
@@ -37,7 +45,6 @@ def paired(path: Path = FILE) -> pd.DataFrame:
             "accuracy": ended.val_accuracy.mean(),
             "difference": points.mean(),
             "error": points.std() / len(points) ** 0.5 if len(points) > 1 else float("nan"),
-            "time": (ended.seconds / ended.seconds_recipe).mean(),
         }
         if numbers["seeds"]:
             rows.append(dict(zip(NAMES, names, strict=True)) | numbers)
@@ -47,3 +54,47 @@ def paired(path: Path = FILE) -> pd.DataFrame:
     table = table.sort_values("choice", key=lambda names: names != "recipe", kind="stable")
     order = list(runs.group.unique())
     return table.sort_values("group", key=lambda names: names.map(order.index), kind="stable")
+
+
+def with_error(difference: float, error: float) -> str:
+    """Points with their sign, and the standard error where it is known: "+0.54 ± 0.21"."""
+    return f"{difference:+.2f}".replace("-", "−") + (f" ± {error:.2f}" if error == error else "")
+
+
+def drawing() -> "Figure":
+    """What each change of a recipe does to validation accuracy, group by group, best first."""
+    measured = paired()
+    recipes = measured[measured.choice == "recipe"]
+    tried = measured[(measured.choice != "recipe") & (measured.diverged < measured.seeds)]
+    groups = list(tried.groupby("group", sort=False))
+    figure, grid = pyplot().subplots(
+        len(groups),
+        1,
+        figsize=(WIDTH * PX, (22 * len(tried) + 58 * len(groups)) * PX),
+        layout="constrained",
+        height_ratios=[len(rows) + 0.5 for _, rows in groups],
+        sharex=True,
+        squeeze=False,
+    )
+    right = max(1.0, float((tried.difference + tried.error.fillna(0)).max()))
+    for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
+        axes.axvline(0, color=colour("muted"), linewidth=1)
+        axes.set_yticks(
+            range(len(rows)), [f"{row.choice}: {row.instead}" for row in rows.itertuples()]
+        )
+        axes.set(xlim=(-FAR - 0.3, right + 0.3), ylim=(len(rows) - 0.4, -0.6))
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        accuracy = float(recipes[recipes.group == name].accuracy.iloc[0])
+        axes.set_title(f"{name}: the recipe reaches {accuracy:.1%}")
+        for line, row in enumerate(rows.itertuples()):
+            far = row.difference < -FAR
+            axes.plot(max(row.difference, -FAR), line, "<" if far else "o", color=colour("ink"))
+            if row.error == row.error and not far:
+                ends = row.difference - row.error, row.difference + row.error
+                axes.hlines(line, *ends, color=colour("ink"))
+            text = with_error(row.difference, row.error)
+            at = (1.01, line)
+            axes.text(*at, text, va="center", fontsize=SMALL, transform=axes.get_yaxis_transform())
+    axes.set_xlabel("points of validation accuracy against the recipe with the same seeds")
+    return figure

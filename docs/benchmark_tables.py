@@ -8,6 +8,7 @@ from functools import partial
 
 import pandas as pd
 
+from docs.ablations import paired, with_error
 from docs.networks import percent
 from docs.paper_tables import Table
 from docs.result_tables import NAMES, RESULTS
@@ -157,11 +158,19 @@ def levers(pixels: int) -> Table:
 
 
 def ablations() -> Table:
-    table = [["runs", "choice", "instead", "seed 0", "seed 1", "mean", "difference"]]
-    for row in measured("ablations").fillna("").to_dict("records"):
-        accuracies = [percent(row[column], 2) for column in ("seed 0", "seed 1", "mean")]
-        difference = "" if row["what"] == "recipe" else f"{100 * row['difference']:+.2f}"
-        table.append([row["runs"], row["what"], str(row["instead"]), *accuracies, difference])
+    """What results/ablations.csv says: group by group the recipe, then what was tried instead."""
+    table = [["runs", "choice", "recipe", "instead", "seeds", "accuracy", "difference, points"]]
+    for row in paired().itertuples():
+        reached = "diverged" if row.diverged == row.seeds else percent(row.accuracy, 2)
+        if 0 < row.diverged < row.seeds:
+            reached += f", {row.diverged} diverged"
+        if row.choice == "recipe":
+            table.append([f"**{row.group}**", "", "", "", f"{row.seeds}", reached, ""])
+        else:
+            lost = row.diverged == row.seeds
+            difference = "" if lost else with_error(row.difference, row.error)
+            names = ["", row.choice, row.recipe, row.instead]
+            table.append([*names, f"{row.seeds}", reached, difference])
     return table
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from docs import explorer_code, explorer_maps
+from docs import ablations, explorer_code, explorer_maps
 from docs.networks import FILES, on_meta
 from docs.paper_tables import GOOGLENET_TABLE_1
 from engine import cli
@@ -47,7 +47,7 @@ def page(seen: dict[str, Any]) -> str:
         "what_ifs": papers["what_ifs"],
         "options": papers["options"],
         "runs": runs(),
-        "ablations": records("benchmark_ablations.csv"),
+        "ablations": tried(),
     }
     text = (PARTS / "template.html").read_text(encoding="utf-8")
     for name in ("style.css", "arithmetic.js", "script.js"):
@@ -177,6 +177,13 @@ def records(name: str) -> list[dict[str, str]]:
     """A file of results/, each line a dict of texts."""
     with (RESULTS / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def tried() -> list[dict[str, Any]]:
+    """Each setting that was tried instead of a recipe's; null where an error is unknown."""
+    rows = ablations.paired().dropna(subset="difference")
+    wanted = rows[rows.choice != "recipe"][["group", "choice", "instead", "difference", "error"]]
+    return json.loads(wanted.to_json(orient="records", double_precision=3))
 
 
 def runs() -> list[dict[str, Any]]:

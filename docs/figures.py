@@ -7,11 +7,13 @@ curves and the confusions of the tested networks. The networks themselves: docs/
 trained network sees: docs/interpret.py.
 """
 
+import json
 import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docs import ablations
 from docs.style import LARGE, PX, SMALL, WIDTH, canvas, colour, output_folder, save, write
 from engine.report import pyplot
 
@@ -22,16 +24,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
+FEW = 10  # images: bins with fewer say nothing
 
 
 def main() -> None:
     folder = output_folder(__doc__)
-    for drawing in (runs, levers, ablations, fashionmnist_confusion):
+    for drawing in (runs, levers, fashionmnist_confusion):
         save(drawing, folder)
+    save(ablations.drawing, folder, name="ablations")
     for run in table("runs.csv").astype(object).fillna("").itertuples():
         if run.test.endswith("_test.json") and run.dataset != "clothes":
             name = run.test.removesuffix("_test.json") + "_curves"
             save(curves, folder, f"{run.dataset}: {run.name}", run.log, name=name)
+    for path in sorted(RESULTS.glob("*_test.json")):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if "reliability" in summary:  # test.py did not always write the bins down
+            name = path.name.replace("_test.json", "_calibration")
+            title = f"GoogLeNet on {summary['images']:,} test images of {summary['data']}"
+            save(calibration, folder, title, path.name, name=name)
 
 
 def table(name: str) -> "pd.DataFrame":
@@ -72,7 +82,7 @@ def runs() -> "Figure":
             )
         axes.set(title=dataset, xscale="log", yscale="log", xlabel="minutes of training")
         axes.xaxis.set_major_locator(FixedLocator((1, 2, 5, 10, 20, 50)))
-        axes.yaxis.set_major_locator(FixedLocator((0.05, 0.07, 0.1, 0.15, 0.2, 0.3)))
+        axes.yaxis.set_major_locator(FixedLocator((0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (axes.xaxis, axes.yaxis):
@@ -156,45 +166,6 @@ def label_lines(axes: "Axes", at: float, options: str) -> None:
         )
 
 
-def ablations() -> "Figure":
-    """What each change of the recipe does to validation accuracy, the best first; two seeds."""
-    measured = table("benchmark_ablations.csv").fillna("")
-    groups = list(measured.groupby("runs", sort=False))
-    figure, grid = pyplot().subplots(
-        len(groups),
-        1,
-        figsize=(WIDTH * PX, (25 * len(measured) + 62 * len(groups)) * PX),
-        layout="constrained",
-        height_ratios=[len(rows) + 0.5 for _, rows in groups],
-        sharex=True,
-        squeeze=False,
-    )
-    seeds = ["seed 0", "seed 1"]
-    for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
-        recipe, rows = rows.iloc[0], rows.iloc[1:].sort_values("mean", ascending=False)
-        points = 100 * (rows[seeds] - recipe["mean"])
-        spread = 100 * (recipe[seeds] - recipe["mean"]).abs().max()
-        labels = [f"{row.what}: {row.instead}" for row in rows.itertuples()]
-        axes.axvspan(-spread, spread, color=colour("muted", 0.22), linewidth=0)
-        axes.axvline(0, color=colour("muted"), linewidth=1)
-        lines = range(len(rows))
-        axes.hlines(lines, points.min(axis=1), points.max(axis=1), color=colour("ink"))
-        for seed in seeds:
-            axes.scatter(points[seed], lines, color=colour("ink"), s=22, zorder=3)
-        axes.set_yticks(lines, labels)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.set_title(f"{name}: the recipe has {recipe['mean']:.1%}")
-        for line, mean in enumerate(points.mean(axis=1)):
-            right = points.iloc[line].max()
-            number = f"{mean:+.1f}".replace("-", "−")
-            axes.text(right + 0.15, line, number, va="center", fontsize=SMALL)
-    axes.margins(x=0.09)
-    axes.set_xlabel("percentage points of validation accuracy; grey: the recipe's own two seeds")
-    return figure
-
-
 def curves(title: str, log: str) -> "Figure":
     """Loss, accuracy and learning rate over the epochs of a run."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -228,6 +199,53 @@ def curves(title: str, log: str) -> "Figure":
     for axes in grid:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def calibration(title: str, file: str) -> "Figure":
+    """How often answers are right that are so sure, and the accuracy of the surest of them."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    summary = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+    figure, (bins, surest) = pyplot().subplots(
+        1, 2, figsize=(WIDTH * PX, 350 * PX), layout="constrained", width_ratios=(1, 1.2)
+    )
+    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
+    bins.axline((1, 1), slope=1, color=colour("muted"), linewidth=1)
+    for key, label, kind, style in (
+        ("reliability_uncalibrated", "as trained", "muted", (0, (4, 2))),
+        ("reliability", "with the temperature", "ink", "-"),
+    ):
+        points = [(sure, right) for images, sure, right in summary[key] if images >= FEW]
+        error = summary["ece" + key.removeprefix("reliability")]
+        label = f"{label}: calibration error {error:.1%}"
+        bins.plot(*zip(*points, strict=True), "o", linestyle=style, color=colour(kind), label=label)
+    bins.set(title="is it right as often as it is sure?", xlim=(None, 1.01), ylim=(None, 1.02))
+    bins.set(xlabel="how sure it is", ylabel="how often it is right")
+    figure.legend(loc="outside lower left", ncols=2)
+    points = [(row["coverage"], row["accuracy"]) for row in summary["coverage"]]
+    surest.plot(*zip(*points, strict=True), "o-", color=colour("ink"))
+    labelled = 2.0
+    for row, point in zip(summary["coverage"], points, strict=True):
+        if labelled - row["coverage"] < 0.01:  # too close to the last label
+            continue
+        labelled = row["coverage"]
+        surest.annotate(
+            f"{row['min_confidence']:.0%}" if row["min_confidence"] else "all",
+            point,
+            (-5, -2),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=SMALL,
+        )
+    surest.margins(0.12)
+    surest.set(title="only answers at least so sure", xlabel="answered", ylabel="right")
+    for axes in (bins, surest):
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        few = axes.get_ylim()[0] > 0.95
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if few else 0))
     return figure
 
 

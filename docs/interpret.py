@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 IMAGES = 1000  # of the validation images that branches are shown
 MODULE = "4c"
+OF_PHOTOS = ("evidence", "branches")  # a JPEG is a fifth of a PNG of photos
 BRANCHES = ("branch_1x1", "branch_3x3", "branch_5x5", "branch_pool")
 
 
@@ -59,7 +60,8 @@ def main() -> None:
         if "googlenet" in classifier.metadata["model"]:
             pictures["branches"] = draw_branches(classifier, images)
         for kind, figure in pictures.items():
-            save_pixels(figure, args.output_dir / f"{args.checkpoint.stem}_{kind}.png")
+            ending = "jpg" if kind in OF_PHOTOS else "png"
+            save_pixels(figure, args.output_dir / f"{args.checkpoint.stem}_{kind}.{ending}")
 
 
 def grid_of_images(rows: int, columns: int, above: float = 0) -> tuple["Figure", np.ndarray]:

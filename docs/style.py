@@ -152,8 +152,12 @@ def save(
 
 
 def save_pixels(figure: "Figure", path: Path) -> None:
-    """Write a picture of photos or maps as PNG, on a white ground that any page can hold."""
+    """Write a picture of photos or maps, PNG or JPEG, on a white ground that any page can hold."""
+    kind = path.suffix.removeprefix(".")
+    options = {"quality": 90, "subsampling": 0} if kind == "jpg" else {}  # no blur around text
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=144, transparent=False, facecolor="white")
+        figure.savefig(
+            file, format=kind, dpi=144, transparent=False, facecolor="white", pil_kwargs=options
+        )
     pyplot().close(figure)
     print(path)

@@ -139,7 +139,8 @@ class Trainer:
                 self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
                 self.totals.start_from([0.0, 0.0, 0.0])
                 self.history.append(row)
-                if not self.best or val_accuracy > self.best["val_accuracy"]:
+                kept = self.best.get("val_accuracy", -1.0), -self.best.get("val_loss", 0.0)
+                if (val_accuracy, -val_loss) > kept:  # the loss decides between equal accuracies
                     self.best = row
                     run.save_best(self, *answers)
                 run.save_last(self)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data import fashionmnist
 from docs import interpret
@@ -20,11 +21,14 @@ def first_images(monkeypatch):
 def test_pictures_of_googlenet(run, root, tmp_path):
     checkpoint = root / "checkpoints" / "fashionmnist_googlenet.pth"
     out = run(interpret, "--checkpoint", checkpoint, "--output-dir", tmp_path).out
-    names = {f"fashionmnist_googlenet_{kind}.png" for kind in ("filters", "maps", "evidence")}
-    assert {path.name for path in tmp_path.iterdir()} == names | {
-        "fashionmnist_googlenet_branches.png"
-    }
-    assert out.count(".png") == 4
+    kinds = {"filters": "PNG", "maps": "PNG", "evidence": "JPEG", "branches": "JPEG"}
+    found = {}
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            found[path.stem.removeprefix("fashionmnist_googlenet_")] = picture.format
+            assert path.suffix == f".{picture.format.lower().replace('jpeg', 'jpg')}"
+        assert str(path) in out
+    assert found == kinds
 
 
 def test_vgg16_has_no_branches(run, root, tmp_path, monkeypatch):
@@ -37,7 +41,7 @@ def test_vgg16_has_no_branches(run, root, tmp_path, monkeypatch):
     monkeypatch.setattr(interpret, "save_pixels", lambda _figure, path: drawn.append(path.name))
     photo = root / "docs" / "figures" / "catsdogs_predictions.png"
     run(interpret, "--checkpoint", "vgg16.pth", "--photo", photo, "--output-dir", tmp_path)
-    assert drawn == ["vgg16_filters.png", "vgg16_maps.png", "vgg16_evidence.png"]
+    assert drawn == ["vgg16_filters.png", "vgg16_maps.png", "vgg16_evidence.jpg"]
 
 
 def test_choosy_channels_are_of_different_classes():

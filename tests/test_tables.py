@@ -4,15 +4,23 @@ import json
 
 import pytest
 
-from docs import paper_results, paper_tables, tables
+from docs import paper_results, paper_tables, result_tables, tables
 from docs.networks import convolutions, on_meta, rows_of
+from engine.provenance import git
 from models import googlenet
 from models.googlenet import GoogLeNet
 from models.vgg16 import VGG16
 
 
-def test_pages_are_up_to_date():
-    stale = [page.name for page in tables.stale()]
+def test_pages_are_up_to_date(tmp_path, monkeypatch):
+    stale = tables.stale()
+    committed = git("show", "HEAD:docs/results/test_looks.csv")
+    if stale and committed is not None:  # looks of your own are not in the pages, unless you say so
+        (tmp_path / "test_looks.csv").write_text(committed)
+        monkeypatch.setattr(result_tables, "LEDGER", tmp_path / "test_looks.csv")
+        tables.markdown.cache_clear()
+        stale = tables.stale()
+        tables.markdown.cache_clear()
     assert not stale, "`python -m docs.tables` writes what is stale"
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import train_fashionmnist
 from engine import checkpoint
+from engine.trainer import Trainer
 from tests.conftest import SMALL, same
 
 
@@ -30,6 +31,14 @@ def test_what_a_run_writes(train):
     assert [path.name for path in folder.glob(".*")] == [".lock"]  # no temporary file is left
     train(*SMALL)  # a second run keeps the first
     assert same(checkpoint.load(folder / "previous-1" / "best.pth"), best)
+
+
+def test_at_equal_accuracy_the_lower_loss_is_best(train, monkeypatch):
+    judged = iter([(1.0, 0.5), (0.9, 0.5), (0.7, 0.4), (0.95, 0.5)])
+    validate = Trainer.validate
+    monkeypatch.setattr(Trainer, "validate", lambda *args: (*next(judged), *validate(*args)[2:]))
+    folder = train("--sample", "--limit", "16", "-b", "8", "--image-size", "32", "--epochs", "4")
+    assert checkpoint.load(folder / "best.pth")["epoch"] == 2
 
 
 def test_dry_run_keeps_nothing(train, tmp_path, capsys):

@@ -615,23 +615,23 @@ function showConfusion() {
 }
 
 function showAblations() {
-  const rows = data.ablations.filter((row) => row.what !== "recipe");
-  const recipe = (row) => data.ablations.find((other) => other.runs === row.runs && other.what === "recipe");
-  const points = (row) => ["seed 0", "seed 1"].map((seed) => 100 * (row[seed] - recipe(row)[seed]));
-  const name = (row) => `${row.what}: ${row.instead}${row.runs.includes("80") ? " (80 px)" : ""}`;
-  const reach = Math.ceil(Math.max(...rows.flatMap(points).map(Math.abs)));
-  const x = (value) => 425 + (value * 205) / reach;
-  const height = 40 + rows.length * 28;
-  const label = rows.map((row) => `${name(row)}, ${points(row).map((p) => p.toFixed(1)).join(" and ")} points`).join("; ");
+  const far = 5; // points: what a choice loses beyond is marked at the edge
+  const x = (value) => 240 + (280 * (Math.max(value, -far) + far)) / (far + 1.5);
+  const points = ({ difference: d, error }) => `${d > 0 ? "+" : ""}${minus(d.toFixed(1))}${error === null ? "" : ` ± ${error.toFixed(1)}`}`;
+  const drawn = (row, i) => [h("text.strong", { x: 0, y: 19 + 28 * i }, `${row.choice}: ${row.instead}`),
+    h("path.line.chosen", { d: `M${x(row.difference - row.error)},${15 + 28 * i}H${x(row.difference + row.error)}` }),
+    row.difference < -far ? h("text.strong", { x: x(-far) - 6, y: 19 + 28 * i }, "◂")
+      : h("circle", { cx: x(row.difference), cy: 15 + 28 * i, r: 4.5, fill: "currentColor" }),
+    h("text", { x: 545, y: 19 + 28 * i }, points(row))];
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "One thing of the recipe changed at a time, in short runs; points of validation accuracy against the recipe ",
-      "with the same seed. Two seeds each: the distance between the dots says how far to trust them."),
-    h("div.scroll", h("svg.ablations", { viewBox: `0 0 640 ${height}`, role: "img", "aria-label": label },
-      [-reach, 0, reach].map((t) => [h("line.grid", { x1: x(t), x2: x(t), y1: 0, y2: height - 26 }),
-        h("text", { x: x(t), y: height - 8, "text-anchor": "middle" }, t > 0 ? `+${t}` : minus(t))]),
-      rows.map((row, i) => [h("text.strong", { x: 0, y: 19 + 28 * i }, name(row)),
-        h("path.line.chosen", { d: `M${points(row).map((p) => `${x(p)},${15 + 28 * i}`).join("L")}` }),
-        points(row).map((p) => h("circle", { cx: x(p), cy: 15 + 28 * i, r: 4.5, fill: "currentColor" }))]))));
+    h("p.note", "Short runs in which one thing differs from the recipe. The dots say how many points of validation accuracy that ",
+      "gains or loses, against the recipe's run with the same seed."),
+    [...new Set(data.ablations.map((row) => row.group))].map((group) => {
+      const rows = data.ablations.filter((row) => row.group === group), height = 28 * rows.length;
+      const label = rows.map((row) => `${row.choice}: ${row.instead}, ${points(row)} points`).join("; ");
+      return h("div.scroll", h("h3", group), h("svg.ablations", { viewBox: `0 0 640 ${height}`, role: "img", "aria-label": label },
+        h("line.grid", { x1: x(0), x2: x(0), y1: 0, y2: height }), rows.map(drawn)));
+    }));
 }
 
 // ------------------------------------------------------------------- addresses, focus, keys
