@@ -615,8 +615,8 @@ function showConfusion() {
 }
 
 function showAblations() {
-  const far = 5; // points: what a choice loses beyond is marked at the edge
-  const x = (value) => 240 + (280 * (Math.max(value, -far) + far)) / (far + 1.5);
+  const far = 5, most = Math.max(...data.ablations.map((row) => row.difference)); // losses beyond are marked at the edge
+  const x = (value) => 240 + (280 * (Math.max(value, -far) + far)) / (far + most);
   const points = ({ difference: d, error }) => `${d > 0 ? "+" : ""}${minus(d.toFixed(1))}${error === null ? "" : ` ± ${error.toFixed(1)}`}`;
   const drawn = (row, i) => [h("text.strong", { x: 0, y: 19 + 28 * i }, `${row.choice}: ${row.instead}`),
     h("path.line.chosen", { d: `M${x(row.difference - row.error)},${15 + 28 * i}H${x(row.difference + row.error)}` }),
@@ -625,7 +625,7 @@ function showAblations() {
     h("text", { x: 545, y: 19 + 28 * i }, points(row))];
   fill("ablations", h("h2.later", "What single choices are worth"),
     h("p.note", "Short runs in which one thing differs from the recipe. The dots say how many points of validation accuracy that ",
-      "gains or loses, against the recipe's run with the same seed."),
+      "gains or loses, against the recipe's run with the same seed. One pair of runs can be off by a point."),
     [...new Set(data.ablations.map((row) => row.group))].map((group) => {
       const rows = data.ablations.filter((row) => row.group === group), height = 28 * rows.length;
       const label = rows.map((row) => `${row.choice}: ${row.instead}, ${points(row)} points`).join("; ");
