@@ -67,22 +67,20 @@ def drawing() -> "Figure":
     recipes = measured[measured.choice == "recipe"]
     tried = measured[(measured.choice != "recipe") & (measured.diverged < measured.seeds)]
     groups = list(tried.groupby("group", sort=False))
-    figure, grid = pyplot().subplots(
-        len(groups),
-        1,
-        figsize=(WIDTH * PX, (22 * len(tried) + 58 * len(groups)) * PX),
-        layout="constrained",
-        height_ratios=[len(rows) + 0.5 for _, rows in groups],
-        sharex=True,
-        squeeze=False,
-    )
-    right = max(1.0, float((tried.difference + tried.error.fillna(0)).max()))
-    for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
+    height = 22 * len(tried) + 46 * len(groups) + 40
+    figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
+    right, top = max(1.0, float((tried.difference + tried.error.fillna(0)).max())), 0
+    for name, rows in groups:
+        # By hand: constrained layout of so many axes is not the same each time.
+        tall, top = 22 * len(rows), top + 30
+        box = 205 / WIDTH, 1 - (top + tall) / height, 560 / WIDTH, tall / height
+        axes, top = figure.add_axes(box), top + tall + 16
+        axes.tick_params(labelbottom=name == groups[-1][0])
         axes.axvline(0, color=colour("muted"), linewidth=1)
         axes.set_yticks(
             range(len(rows)), [f"{row.choice}: {row.instead}" for row in rows.itertuples()]
         )
-        axes.set(xlim=(-FAR - 0.3, right + 0.3), ylim=(len(rows) - 0.4, -0.6))
+        axes.set(xlim=(-FAR - 0.3, right + 0.3), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         accuracy = float(recipes[recipes.group == name].accuracy.iloc[0])

@@ -185,7 +185,8 @@ def started(root, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(root)},
+            # torch warns of two workers on one core, which is not what is tested.
+            env=os.environ | {"PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"},
         )
         programs.append(program)
         return program, [int(number) for number in program.stdout.readline().split()]
