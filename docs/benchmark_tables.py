@@ -161,13 +161,13 @@ def ablations() -> Table:
     """What results/ablations.csv says: group by group the recipe, then what was tried instead."""
     table = [["runs", "choice", "recipe", "instead", "seeds", "accuracy", "difference, points"]]
     for row in paired().itertuples():
-        reached = "diverged" if row.diverged == row.seeds else percent(row.accuracy, 2)
-        if 0 < row.diverged < row.seeds:
+        lost = row.diverged == row.seeds
+        reached = "diverged" if lost else percent(row.accuracy, 2)
+        if row.diverged and not lost:
             reached += f", {row.diverged} diverged"
         if row.choice == "recipe":
             table.append([f"**{row.group}**", "", "", "", f"{row.seeds}", reached, ""])
         else:
-            lost = row.diverged == row.seeds
             difference = "" if lost else with_error(row.difference, row.error)
             names = ["", row.choice, row.recipe, row.instead]
             table.append([*names, f"{row.seeds}", reached, difference])

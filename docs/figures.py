@@ -3,8 +3,8 @@
     python -m docs.figures
 
 Writes to docs/figures/, each for light and for dark pages: runs.svg, levers.svg, ablations.svg, the
-curves and the confusions of the tested networks. The networks themselves: docs/drawings.py. What a
-trained network sees: docs/interpret.py.
+curves, confusions and calibration of the tested networks. The networks themselves:
+docs/drawings.py. What a trained network sees: docs/interpret.py.
 """
 
 import json
@@ -40,7 +40,8 @@ def main() -> None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         if "reliability" in summary:  # test.py did not always write the bins down
             name = path.name.replace("_test.json", "_calibration")
-            title = f"GoogLeNet on {summary['images']:,} test images of {summary['data']}"
+            shown = f"{summary['images']:,} test images of {summary['data']}"
+            title = f"{network_of(path.name)} on {shown}"
             save(calibration, folder, title, path.name, name=name)
 
 
