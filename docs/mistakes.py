@@ -187,7 +187,7 @@ MISTAKES = {
         probe="batches",
     ),
     "optimizer": Mistake(
-        title="an optimizer of the model before",
+        title="an optimizer built for the old model",
         part="loop",
         run="googlenet",
         file="train_fashionmnist.py",
@@ -198,7 +198,7 @@ MISTAKES = {
         probe="moved",
     ),
     "frozen-statistics": Mistake(
-        title="frozen layers whose statistics go on",
+        title="frozen layers that update statistics",
         part="loop",
         run="frozen",
         file="engine/trainer.py",
