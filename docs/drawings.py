@@ -69,7 +69,7 @@ def vgg16() -> "Figure":
     slab(axes, 14, middle, image, "muted")
     write(axes, (14, below), "image", align="left", bold=True)
     write(axes, (14, below + 18), times(image), "muted", SMALL, "left")
-    scale = "height: square root of the map’s side; width: channels"
+    scale = "height grows with the square root of the side, width with the channels"
     write(axes, (816, 20), scale, "muted", SMALL, "right")
     for number, (block, widths) in enumerate(CONFIG_D.items(), 1):
         left = column = 109 + 116 * (number - 1)
@@ -248,7 +248,7 @@ def key(axes: "Axes", at: tuple[float, float]) -> None:
     """What a module and the colours are."""
     left, top = at
     write(axes, (left, top), "In each module four branches see the same maps.", align="left")
-    text = "A bar is as long as the channels that its branch adds."
+    text = "The length of a bar: how many channels its branch adds."
     write(axes, (left, top + 18), text, align="left")
     kinds = ("convolution", "pooling", "linear", "concatenation", "normalisation")
     for number, kind in enumerate(kinds):

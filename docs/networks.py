@@ -103,10 +103,10 @@ def layers_of(model: nn.Module, branch: str = "5x5") -> list[tuple[str, int, int
 
 
 def receptive_field(layers: list[tuple[str, int, int]]) -> list[tuple[str, int]]:
-    """The pixels a side that one cell sees after each layer, given as (name, kernel, stride)."""
+    """The pixels a side that one unit sees after each layer, given as (name, kernel, stride)."""
     field, jump, grown = 1, 1, []
     for name, kernel, stride in layers:
-        field += (kernel - 1) * jump  # neighbouring cells are ``jump`` pixels apart
+        field += (kernel - 1) * jump  # neighbouring units are ``jump`` pixels apart
         jump *= stride
         grown.append((name, field))
     return grown

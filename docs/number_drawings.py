@@ -41,8 +41,9 @@ def layer_name(name: str, module: nn.Module) -> str:
     """As a reader knows it: block1.conv1_1 -> conv1_1, inception3a -> 3a, conv1 -> conv 7×7."""
     last = name.removesuffix(".conv").split(".")[-1].removeprefix("inception")
     if kind_of(module) == "convolution" and "_" not in last:
-        kernel = window(convolutions(module)[-1])[0]
-        return f"conv {kernel}×{kernel}"
+        kernels = [window(layer)[0] for layer in convolutions(module)]
+        prefix = "conv " if len(kernels) == 1 else ""  # two are known by their windows
+        return prefix + ", ".join(f"{kernel}×{kernel}" for kernel in kernels)
     return "LRN" if kind_of(module) == "normalisation" else last.replace("_pool", " pool")
 
 
@@ -97,7 +98,8 @@ def parameters_macs() -> "Figure":
     (weights, work, most, _), (small, light, *_) = counted.values()
     notes = (
         f"fc1 alone holds {percent(most / weights)} of VGG16’s parameters.",
-        f"GoogLeNet has 1/{weights / small:.0f} of them and does 1/{work / light:.0f} of the work.",
+        f"GoogLeNet has 1/{weights / small:.0f} of VGG16’s parameters and 1/{work / light:.0f} of"
+        " its work.",
         "Each column has its own scale.",
     )
     for line, note in enumerate(notes):

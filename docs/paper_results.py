@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from docs.networks import convolutions, millions, on_meta, parameters, percent, rows_of
-from models.googlenet import INCEPTION, GoogLeNet
+from models.googlenet import INCEPTION, GoogLeNet, Inception
 from models.vgg16 import CONFIG_D, VGG16
 
 Table = list[list[str]]
@@ -89,6 +89,7 @@ STAGES = {  # the parts of each network, by the first letters of their modules' 
     },
 }
 COUNTED = nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.LocalResponseNorm
+COUNTED |= Inception  # puts out a copy of what its branches have computed
 
 
 def costs(model: nn.Module) -> dict[str, tuple[int, int, int]]:
@@ -98,7 +99,8 @@ def costs(model: nn.Module) -> dict[str, tuple[int, int, int]]:
     def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
         places = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else 1
         used = module.weight.numel() * places if hasattr(module, "weight") else 0
-        found[name] = (parameters(module), used, output.numel())
+        weights = 0 if isinstance(module, Inception) else parameters(module)  # those of its layers
+        found[name] = (weights, used, output.numel())
 
     for name, module in model.named_modules():
         if isinstance(module, COUNTED):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def receptive_fields() -> "Figure":
-    """How much of the image one cell sees, from layer to layer, in both networks."""
+    """How much of the image one unit sees, from layer to layer, in both networks."""
     height = 672
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
     axes = figure.add_axes((56 / WIDTH, 372 / height, 760 / WIDTH, 262 / height))
@@ -51,7 +51,7 @@ def receptive_fields() -> "Figure":
     axes.axhline(224, color=colour("muted"), linestyle="--", linewidth=1)
     axes.text(0.4, 236, "the whole image", color=colour("muted"))
     axes.set(xlim=(0, 30.5), ylim=(0, 760), xlabel="layers from the image on, poolings counted")
-    axes.set_title("pixels a side that one cell sees", fontsize=LARGE)
+    axes.set_title("receptive field of one unit, pixels a side", fontsize=LARGE)
     pools = [field for name, field in vgg if "pool" in name]
     stages = [
         ends[name]["5x5"]
@@ -59,7 +59,7 @@ def receptive_fields() -> "Figure":
     ]
     for left, title, fields in (
         (110, "VGG16, after each pooling", pools),
-        (464, "GoogLeNet, conv1 to 4a, through the 5×5", stages),
+        (464, "GoogLeNet (5×5) after conv1, pool2, 3a, 3b, 4a", stages),
     ):
         photo = figure.add_axes((left / WIDTH, 24 / height, 256 / WIDTH, 256 / height))
         photo.set_axis_off()
@@ -106,11 +106,11 @@ def two_3x3_are_one_5x5() -> "Figure":
     for left, title, kernels, tops in ways:
         write(axes, (left, 20), title, size=LARGE, align="left", bold=True)
         grid, cells = plane(axes, left + 180, tops[0], 1, "convolution", 1), 1
-        write(axes, (left + 318, tops[0] + 8), "1 cell", "muted", align="left")
+        write(axes, (left + 318, tops[0] + 8), "1 unit", "muted", align="left")
         for kernel, top in zip(kernels, tops[1:], strict=True):
             above, cells = grid, cells + kernel - 1
             last = top == tops[-1]
-            # Of the middle map one cell stands out, and in the image what that cell sees.
+            # Of the middle map one unit stands out, and in the image what that unit sees.
             grid = plane(
                 axes,
                 left + 180,
@@ -119,7 +119,7 @@ def two_3x3_are_one_5x5() -> "Figure":
                 "muted" if last else "convolution",
                 kernel if last else 1,
             )
-            text = f"{cells}×{cells} {'pixels' if last else 'cells'}"
+            text = f"{cells}×{cells} {'pixels' if last else 'units'}"
             write(axes, (left + 318, top + 7.5 * cells), text, "muted", align="left")
             for row in (0, 1):
                 for column in (0, 1):

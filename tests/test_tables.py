@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from docs import paper_results, paper_tables, result_tables, tables
+from docs import number_drawings, paper_results, paper_tables, result_tables, tables
 from docs.networks import convolutions, on_meta, rows_of
 from engine.provenance import git
 from models import googlenet
@@ -115,6 +115,13 @@ def test_costs_of_layers_are_those_of_the_summary():
         assert sum(cost[1] for cost in layers) == sum(row.macs for row in rows)
         stages = tuple(p for part in paper_results.STAGES[model_class].values() for p in part)
         assert all(name.startswith(stages) for name in paper_results.costs(on_meta(model_class)))
+
+
+def test_values_put_out_are_those_of_the_picture():
+    for model_class in (VGG16, GoogLeNet):
+        values = sum(cost[2] for cost in paper_results.costs(on_meta(model_class)).values())
+        drawn = sum(sizes[0] for *_, sizes in number_drawings.memory(model_class))
+        assert 4 * values == drawn
 
 
 def test_papers_are_those_of_the_code(root):
