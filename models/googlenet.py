@@ -74,7 +74,7 @@ class GoogLeNet(nn.Module):
         num_classes: int = 1000,
         image_size: int = 224,
         batch_norm: bool = False,
-        dropout: float = 0.4,  # Table 1 and Section 5
+        dropout: float = 0.4,  # Table 1
         aux_heads: bool | None = None,
         train_size: int | None = None,
     ) -> None:

@@ -62,7 +62,7 @@ Conv2d = SmallMapConv2d  # the networks' convolution; nn.Conv2d gives the same r
 
 
 def init_weights(network: nn.Module) -> None:
-    """Initialise in place: Kaiming normal convolutions, N(0, 0.01) linear layers, zero biases.
+    """Initialise in place: Kaiming normal convolutions, linear layers with σ = 0.01, zero biases.
 
     The authors of VGG first trained a shallow net A and started the deeper ones from its weights;
     later they found that Glorot's initialisation makes this unnecessary (Section 3.1). Kaiming
