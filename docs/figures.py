@@ -13,12 +13,11 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import ablations
-from docs.style import LARGE, PX, SMALL, WIDTH, canvas, colour, output_folder, save, write
+from docs import ablations, confusions
+from docs.style import LARGE, PX, SMALL, WIDTH, colour, output_folder, save
 from engine.report import pyplot
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,7 +28,7 @@ FEW = 10  # images: bins with fewer say nothing
 
 def main() -> None:
     folder = output_folder(__doc__)
-    for drawing in (runs, levers, fashionmnist_confusion):
+    for drawing in (runs, levers, *confusions.DRAWINGS):
         save(drawing, folder)
     save(ablations.drawing, folder, name="ablations")
     for run in table("runs.csv").astype(object).fillna("").itertuples():
@@ -247,41 +246,6 @@ def calibration(title: str, file: str) -> "Figure":
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         few = axes.get_ylim()[0] > 0.95
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if few else 0))
-    return figure
-
-
-def fashionmnist_confusion() -> "Figure":
-    """Which clothes are taken for which: the mistakes on the test images, both networks."""
-    cell, below = 33, 60
-    figure, axes = canvas(below + 10 * cell + 96)
-    for left, name in ((118, "googlenet"), (480, "vgg16")):
-        frame = table(f"fashionmnist_{name}_confusion.csv").set_index("true")
-        counts: np.ndarray = frame.to_numpy()
-        mistakes = counts.sum() - counts.trace()
-        network = network_of(name)
-        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
-        text = f"{mistakes} mistakes in {counts.sum():,}"
-        write(axes, (left, 41), text, "muted", align="left")
-        most = max(
-            counts[row][column] for row in range(10) for column in range(10) if row != column
-        )
-        for row, true in enumerate(frame.index):
-            y = below + cell * row
-            if left < 200:
-                write(axes, (left - 10, y + cell / 2), true, "muted", SMALL, "right")
-            style = {"rotation": 45, "ha": "right", "va": "top", "rotation_mode": "anchor"}
-            place = (left + cell * (row + 0.7), below + 10 * cell + 8)
-            axes.text(*place, true, color=colour("muted"), fontsize=SMALL, **style)
-            for column, count in enumerate(counts[row]):
-                x = left + cell * column
-                share = 0.04 + 0.36 * (count / most) ** 0.7 * (row != column)
-                style = {"facecolor": colour(network, share), "edgecolor": colour("muted", 0.25)}
-                axes.add_patch(pyplot().Rectangle((x, y), cell, cell, linewidth=0.7, **style))
-                if count:
-                    kind = "muted" if row == column else "ink"
-                    write(axes, (x + cell / 2, y + cell / 2), str(count), kind, SMALL)
-        write(axes, (left + 5 * cell, below + 10 * cell + 80), "taken for", size=SMALL, bold=True)
-    write(axes, (108, below - 12), "true class", size=SMALL, align="right", bold=True)
     return figure
 
 

@@ -110,11 +110,6 @@ def front_page() -> Table:
     return table
 
 
-def talk() -> Table:
-    """The front page's table without what a slide has no room for."""
-    return [[row[0], row[1].partition(",")[0], *row[3:]] for row in front_page()]
-
-
 def coverage() -> Table:
     """How accuracy rises when the least sure answers are left out."""
     table = [["answers that are at least so sure", "of all", "right"]]
@@ -163,7 +158,6 @@ def transfer() -> Table:
 
 TABLES: dict[str, Callable[[], Table]] = {
     "results": front_page,
-    "results-talk": talk,
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "runs-clothes": partial(runs, "clothes"),

@@ -161,14 +161,14 @@ def title_slide(slide: Slide, subtitle: str) -> None:
     write(slide.placeholders[1].text_frame.paragraphs[0], subtitle, TEXT)
     for bottom, network in ((4.1, VGG16), (6.0, GoogLeNet)):
         skyline(slide, network, bottom)
-        name = text_box(slide, (MARGIN, bottom + 0.05, 3, 0.3))
-        write(name.paragraphs[0], network.__name__, 14)
+        name = text_box(slide, (MARGIN, bottom + 0.08, 3, 0.35))
+        write(name.paragraphs[0], network.__name__, 18)
     left = MARGIN
     for name, shade in KINDS.items():
-        rectangle(slide, (left, 6.96, 0.16, 0.16), shade)
-        frame = text_box(slide, (left + 0.25, 6.89, 1.8, 0.3), MSO_ANCHOR.MIDDLE)
-        write(frame.paragraphs[0], name, 14, QUIET)
-        left += 0.6 + 0.11 * len(name)
+        rectangle(slide, (left, 6.94, 0.2, 0.2), shade)
+        frame = text_box(slide, (left + 0.3, 6.86, 2.2, 0.36), MSO_ANCHOR.MIDDLE)
+        write(frame.paragraphs[0], name, 18, QUIET)
+        left += 0.75 + inches(name, 18)
 
 
 def skyline(slide: Slide, network: type[nn.Module], bottom: float) -> None:

@@ -4,13 +4,12 @@ All is native: titles and lists in placeholders, tables, code in text boxes, pic
 """
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pptx
 from lxml import etree
-from PIL import Image, ImageOps
+from PIL import Image
 from pptx.enum.shapes import MSO_SHAPE
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.oxml.ns import qn
@@ -42,7 +41,8 @@ from docs.slide_design import (
     title_slide,
     write,
 )
-from docs.slides import DOCS, Block, picture_name, plain
+from docs.slide_pictures import converted
+from docs.slides import Block, picture_name, plain
 
 GAP, COLUMN = 0.3, 3.3  # inches: between parts; for text beside a picture, with the space between
 CELL, CODE, BIG = 18, 17, 40  # pt, as are TEXT and TITLE
@@ -50,7 +50,7 @@ PAD, MARGINS = 0.8, (0.22, 0.06)  # of cells: above and below, in lines; left an
 SCALES = (1.3, 1.2, 1.1, 1.0)  # text is enlarged as far as there is room
 STRETCH = 0.4  # by how much of their height lists and tables may grow to fill a slide
 FILL = 1.5  # up to this, tables are widened to the whole width
-NUMBER = re.compile(r"\**[-+]?[\d.,]+( ?(%|[KMG]|px|minutes|(to|of) [\d.,]+))*\**$|$")
+NUMBER = re.compile(r"\**[-+−]?[\d.,]+( ?(%|[KMG]|px|minutes|(to|of|±) [\d.,]+))*\**$|$")
 Box = tuple[float, float, float, float]  # left, top, width and height in inches
 
 
@@ -84,7 +84,7 @@ def place(slide: pptx.slide.Slide, blocks: list[Block], folder: Path) -> float:
     """
     pictures = [block for block in blocks if block.kind == "picture"]
     others = [block for block in blocks if block.kind != "picture"]
-    left, width, top = MARGIN, ACROSS, TOP
+    left, width, top, beside = MARGIN, ACROSS, TOP, 0.0
     if pictures:
         path, description = pictures[0].lines
         file = converted(path, folder)
@@ -103,7 +103,8 @@ def place(slide: pptx.slide.Slide, blocks: list[Block], folder: Path) -> float:
             left, width = left + wide + 0.5, width - wide - 0.5
         else:
             top = TOP + wide / ratio + GAP
-    scale = 1.0 if pictures else max(s for s in SCALES if s == 1 or fits(others, width, s))
+    below = bool(pictures) and not beside
+    scale = 1.0 if below else max(s for s in SCALES if s == 1 or fits(others, width, s))
     spare = BOTTOM - top + GAP - total(others, width, scale)
     for block in others:
         high = height(block, width, scale)
@@ -124,23 +125,6 @@ def fits(blocks: list[Block], width: float, scale: float) -> bool:
     texts = [block for block in blocks if block.kind not in ("code", "flow")]
     unbroken = all(lines(block, width, scale) == lines(block, width, 1) for block in texts)
     return unbroken and total(blocks, width, scale) <= BOTTOM - TOP
-
-
-def converted(path: str, folder: Path) -> Path:
-    """A picture as PowerPoint takes it: PNG of a drawing, without its margins; JPEG of photos."""
-    source = DOCS / path
-    if source.suffix != ".svg":
-        target = folder / f"{source.stem}.jpg"
-        with Image.open(source) as image:
-            image.convert("RGB").save(target, quality=92)
-        return target
-    target = folder / f"{source.stem}.png"
-    command = ["rsvg-convert", "--width=2500", "--background-color=white"]  # 200 an inch
-    subprocess.run([*command, f"--output={target}", str(source)], check=True)
-    with Image.open(target) as image:
-        drawn = image.convert("RGB")
-    drawn.crop(ImageOps.invert(drawn).getbbox()).save(target, optimize=True)
-    return target
 
 
 def lines(block: Block, width: float, scale: float) -> list[int]:

@@ -164,9 +164,20 @@ def paragraphs(slide: Slide) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
+def picture(path: str) -> tuple[Path, list[float]]:
+    """A picture's file, and the part to show: left, top, width and height in per cent of it.
+
+    The part is what stands behind a "#", in the words of W3C's Media Fragments, which a page
+    on GitHub ignores: picture.jpg#xywh=percent:0,50,100,50 is the lower half.
+    """
+    file, _, part = path.partition("#xywh=percent:")
+    return DOCS / file, [float(number) for number in (part or "0,0,100,100").split(",")]
+
+
 def picture_name(path: str) -> str:
     """Names a picture in the file and the version it was made from."""
-    content = (DOCS / path).read_bytes().replace(b"\r\n", b"\n")
+    file, _ = picture(path)
+    content = file.read_bytes().replace(b"\r\n", b"\n")
     return f"{Path(path).name} {zlib.crc32(content):08x}"
 
 

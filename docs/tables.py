@@ -11,7 +11,7 @@ A table stands between two comments, which say what makes it, and is written who
 
 paper_tables.py and paper_results.py compute the tables of papers.md from the networks;
 result_tables.py, benchmark_tables.py and debugging_results.py read what was recorded and measured
-from results/.
+from results/; talk_tables.py shortens some of them for the slides.
 """
 
 import argparse
@@ -20,12 +20,19 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from docs import benchmark_tables, debugging_results, paper_results, paper_tables, result_tables
+from docs import (
+    benchmark_tables,
+    debugging_results,
+    paper_results,
+    paper_tables,
+    result_tables,
+    talk_tables,
+)
 from engine import cli
 
 ROOT = Path(__file__).parent.parent
 TABLES = paper_tables.TABLES | paper_results.TABLES | result_tables.TABLES
-TABLES |= benchmark_tables.TABLES | debugging_results.TABLES
+TABLES |= benchmark_tables.TABLES | debugging_results.TABLES | talk_tables.TABLES
 START = re.compile(r"^<!-- table: (\S+) -->\n", re.MULTILINE)
 CONTENT = re.compile(r"((?:\|.*\n)*)<!-- end -->$", re.MULTILINE)
 

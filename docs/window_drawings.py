@@ -102,7 +102,7 @@ def plane(
 def two_3x3_are_one_5x5() -> "Figure":
     """Two 3x3 convolutions see the 25 pixels of one 5x5, with 18 weights in place of 25."""
     figure, axes = canvas(432)
-    ways = ((14, "two 3×3, stacked", (3, 3), (66, 158, 252)), (440, "one 5×5", (5,), (66, 252)))
+    ways = ((14, "two 3×3, stacked", (3, 3), (66, 158, 252)), (428, "one 5×5", (5,), (66, 252)))
     for left, title, kernels, tops in ways:
         write(axes, (left, 20), title, size=LARGE, align="left", bold=True)
         grid, cells = plane(axes, left + 180, tops[0], 1, "convolution", 1), 1

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from docs import slides
+from docs import slide_pictures, slides
 from engine.errors import UserError
 
 TALK = slides.parse(slides.SOURCE.read_text(encoding="utf-8"))
@@ -70,6 +70,19 @@ def test_every_kind_of_block_is_read():
     ]
     assert slides.paragraphs(slide)[:2] == ["A part", "It’s a message"]
     assert slides.runs("`a` [b](c)") == [("a", "code"), (" ", ""), ("b", "c")]
+
+
+def test_a_part_of_a_picture_is_named_behind_its_path():
+    assert slides.picture("figures/a.jpg") == (slides.DOCS / "figures/a.jpg", [0, 0, 100, 100])
+    whole, part = slides.picture("figures/a.jpg#xywh=percent:1.5,50,97,50")
+    assert (whole.name, part) == ("a.jpg", [1.5, 50, 97, 50])
+
+
+def test_letters_grow_around_their_middle():
+    svg = '<text style="font-size: 10px; fill: #000" x="3" y="20.0" transform="rotate(-0 3 20.0)">'
+    assert slide_pictures.with_letters(svg, 1) == svg
+    grown = slide_pictures.with_letters(svg, 1.5)
+    assert 'font-size: 15px; fill: #000" x="3" y="21.8" transform' in grown
 
 
 @pytest.mark.parametrize(
