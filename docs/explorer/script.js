@@ -7,7 +7,7 @@ const seen = JSON.parse(document.getElementById("seen").textContent);
 const { comma, sum } = arithmetic;
 const own = (object, key, otherwise) => (Object.hasOwn(object, key) ? key : otherwise); // of what an address says
 const $ = (id) => document.getElementById(id);
-const SVG = new Set(["svg", "path", "text", "line", "circle", "title"]);
+const SVG = new Set(["svg", "path", "text", "line", "title"]);
 
 /** An element: h("p.note", {id: "x"}, "text", child). Attributes may be left out; empty children are. */
 function h(name, ...rest) {
@@ -41,7 +41,7 @@ const button = (label, onclick, attributes) => h("button", { type: "button", onc
 const columns = (...names) =>
   h("thead", h("tr", names.filter((name) => name !== undefined).map((name) => (name ? h("th", { scope: "col" }, name) : h("td")))));
 const line = (name, ...cells) => h("tr", h("th", { scope: "row" }, name), cells.map((cell) => h("td", cell)));
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 const css = (share) => `${(100 * share).toFixed(2)}%`;
 const rounded = (n, digits = 1) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const short = (n) => (n >= 1e9 ? `${rounded(n / 1e9, 2)} billion` : `${rounded(n / 1e6)} million`);
@@ -531,7 +531,8 @@ function showHand(position) {
 
 /** Values over epochs; `lines` are [values, class, label]. */
 function chart(name, lines, write) {
-  const [width, height, left, bottom] = [Math.min(640, $("curves").clientWidth), 250, 52, 34];
+  const text = parseFloat(getComputedStyle($("curves")).fontSize) / 16; // as large as the reader wants it
+  const [width, height, left, bottom] = [Math.min(640, $("curves").clientWidth) / text, 250, 52, 34];
   const values = lines.flatMap(([numbers]) => numbers);
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((one) => (most - least) / one < 6);
@@ -576,13 +577,15 @@ function showConfusion() {
   const { classes, checkpoint, validation: { labels, answers, sure, sheet } } = seen.clothing;
   const [images, numbers] = [labels, classes].map((list) => list.map((_, i) => i));
   const right = (i) => labels[i] === answers[i];
-  const wrong = images.find((i) => !right(i)) ?? 0;
-  confused ??= [labels[wrong], answers[wrong]];
+  const mistakes = images.filter((i) => !right(i));
+  confused ??= [labels, answers].map((list) => list[mistakes[0] ?? 0]);
+  const within = (k) => mistakes.filter((i) => labels[i] === k || answers[i] === k).length;
+  const worst = numbers.reduce((most, k) => (within(k) > within(most) ? k : most));
   const where = (label, answer) => images.filter((i) => labels[i] === label && answers[i] === answer);
   const cellOf = (label, answer) => {
     const found = where(label, answer).length;
     const share = found / images.filter((i) => labels[i] === label).length;
-    const [colour, strength] = label === answer ? ["concat", share] : ["pooling", Math.min(1, 6 * share)];
+    const [colour, strength] = label === answer ? ["concat", share] : ["pooling", found && Math.min(1, 0.3 + 6 * share)];
     return button(found || "", () => { confused = [label, answer]; keepFocus(showConfusion); }, {
       "--tint": `color-mix(in srgb, var(--${colour}-wash) ${css(strength)}, var(--card))`,
       "aria-label": `${classes[label]}, taken for ${classes[answer]}: ${found}`,
@@ -590,7 +593,8 @@ function showConfusion() {
     });
   };
   fill("confusion", h("h2", "What it confuses"),
-    h("p.note", `${checkpoint} on ${images.length} validation images: ${images.filter(right).length} right. `,
+    h("p.note", `${checkpoint} on ${images.length} validation images: ${images.length - mistakes.length} right. `,
+      mistakes.length > 0 && `${classes[worst]} is in ${within(worst)} of the ${mistakes.length} mistakes. `,
       "Rows: what it is. Columns: the answer. Choose a cell to see its images."),
     h("div.scroll", h("table.confusion", columns("", ...classes),
       h("tbody", numbers.map((label) => line(classes[label], ...numbers.map((answer) => cellOf(label, answer))))))));
@@ -606,32 +610,28 @@ function showConfusion() {
     const to = all[i + 1] ?? 1;
     const inside = images.filter((k) => sure[k] >= from && (sure[k] < to || to === 1));
     const mean = (values) => (inside.length ? percent(sum(values) / inside.length, 0) : "");
-    return line(`${percent(from, 0)} to ${percent(to, 0)}`, inside.length, mean(inside.map((k) => sure[k])), mean(inside.map(right)));
+    return line(`${Math.round(100 * from)}–${percent(to, 0)}`, inside.length, mean(inside.map((k) => sure[k])), mean(inside.map(right)));
   });
   fill("behind", h("h2", label === answer ? `${classes[label]}, recognised` : `${classes[label]}, taken for ${classes[answer]}`),
     h("p.quiet.note", "Below each image: how sure the network was."), h("div.thumbs", where(label, answer).slice(0, 40).map(thumb)),
     h("h2.later", "Is it as sure as it should be?"),
-    h("table", columns("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration)));
+    h("div.scroll", h("table", columns("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration))));
 }
 
 function showAblations() {
-  const far = 5, most = Math.max(...data.ablations.map((row) => row.difference)); // losses beyond are marked at the edge
-  const x = (value) => 240 + (280 * (Math.max(value, -far) + far)) / (far + most);
+  const far = 5, most = Math.max(...data.ablations.map((row) => row.difference + row.error)); // losses beyond are marked at the edge
+  const x = (value) => css((Math.max(value, -far) + far) / (far + most));
   const points = ({ difference: d, error }) => `${d > 0 ? "+" : ""}${minus(d.toFixed(1))}${error === null ? "" : ` ± ${error.toFixed(1)}`}`;
-  const drawn = (row, i) => [h("text.strong", { x: 0, y: 19 + 28 * i }, `${row.choice}: ${row.instead}`),
-    h("path.line.chosen", { d: `M${x(row.difference - row.error)},${15 + 28 * i}H${x(row.difference + row.error)}` }),
-    row.difference < -far ? h("text.strong", { x: x(-far) - 6, y: 19 + 28 * i }, "◂")
-      : h("circle", { cx: x(row.difference), cy: 15 + 28 * i, r: 4.5, fill: "currentColor" }),
-    h("text", { x: 545, y: 19 + 28 * i }, points(row))];
+  const drawn = (row) => [h("span", `${row.choice}: ${row.instead}`), h("span.points", points(row)),
+    h("i.track", { class: row.difference < -far ? "far" : "", "--zero": x(0), "--at": x(row.difference),
+      "--from": x(row.difference - row.error), "--to": x(row.difference + row.error) })];
   fill("ablations", h("h2.later", "What single choices are worth"),
     h("p.note", "Short runs in which one thing differs from the recipe. The dots say how many points of validation accuracy that ",
-      "gains or loses, against the recipe's run with the same seed. One pair of runs can be off by a point."),
-    [...new Set(data.ablations.map((row) => row.group))].map((group) => {
-      const rows = data.ablations.filter((row) => row.group === group), height = 28 * rows.length;
-      const label = rows.map((row) => `${row.choice}: ${row.instead}, ${points(row)} points`).join("; ");
-      return h("div.scroll", h("h3", group), h("svg.ablations", { viewBox: `0 0 640 ${height}`, role: "img", "aria-label": label },
-        h("line.grid", { x1: x(0), x2: x(0), y1: 0, y2: height }), rows.map(drawn)));
-    }));
+      "gains or loses, against the recipe's run with the same seed; an arrow points beyond the drawing. ",
+      data.ablations.some((row) => row.error !== null) && "± and the line are the standard error over several seeds. ",
+      "One pair of runs can be off by a point."),
+    h("div.tried", [...new Set(data.ablations.map((row) => row.group))].map((group) =>
+      [h("h3", group), data.ablations.filter((row) => row.group === group).map(drawn)])));
 }
 
 // ------------------------------------------------------------------- addresses, focus, keys
