@@ -98,18 +98,17 @@ function tableOf({ rows, main, all }, { address, current, before }) {
 
 /** The arithmetic of a row, layer by layer, or of one of its branches. */
 function sumsOf(row, branch) {
-  const layers = row.paths.flat();
-  const list = layers.filter((layer) => !branch || layer.name.startsWith(branch)).map((layer) => [
-    layers.length > 1 && h("dt.of", `${describe(layer)}, ${layer.input.channels} → ${layer.output.channels} channels`),
+  const layers = row.paths.flat().filter((layer) => !branch || layer.name.startsWith(branch));
+  const list = layers.map((layer) => [
+    (branch || layers.length > 1) && h("dt.of", `${describe(layer)}, ${layer.input.channels} → ${layer.output.channels} channels`),
     layer.sums.map(([what, text]) => [h("dt", what), h("dd", text)]),
   ]);
   const ends = row.paths.map((path) => path.at(-1).output.channels);
-  const terms = (what) => layers.map((layer) => layer[what]).filter(Boolean).map(comma);
-  const together = (what) => h("dd", `${terms(what).join(" + ")} = ${comma(row[what])}`);
-  const all = layers.length > 1 && row.macs > 0 && !branch;
-  return h("dl.sums", list, all && [
+  const terms = (what) => layers.map((layer) => layer[what]).filter(Boolean);
+  const together = (what) => h("dd", `${terms(what).map(comma).join(" + ")} = ${comma(sum(terms(what)))}`);
+  return h("dl.sums", list, terms("parameters").length > 1 && [
     h("dt.of", "together"),
-    ends.length > 1 && [h("dt", "channels"), h("dd", `${ends.join(" + ")} = ${row.output.channels}`)],
+    ends.length > 1 && !branch && [h("dt", "channels"), h("dd", `${ends.join(" + ")} = ${row.output.channels}`)],
     h("dt", "parameters"), together("parameters"), h("dt", "MACs"), together("macs"),
   ]);
 }
@@ -133,6 +132,7 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
     total("MACs for one image", short(main.macs), "uses of a weight"),
     total("Activations of one image", memory(main.values), "each output once, 32 bits"),
     total("A cell of the last map sees", `${maps.at(-1).output.field} px`, "a side; the image has 224"));
+  $("of-googlenet").hidden = name === "vgg16";
   strip(name, rows, row);
   fill("rows", tableOf(result, { address: (one) => `#${name}/${one.id}`, current: row.id }));
   fill("detail", detail(name, row, branch));
@@ -221,7 +221,7 @@ function codeOf({ file, source }, { lines, calls }) {
     source.trimEnd().split("\n").map((text, i) => {
       const [, code, quiet] = text.match(/^((?:[^#"]|"[^"]*")*)(.*)$/); // no comment begins inside a text
       const kind = inside(lines, i + 1) ? "made" : inside(calls, i + 1) ? "called" : "";
-      return h("span", { class: kind }, code, quiet && h("i", quiet), text ? null : " ");
+      return h("span", { class: kind, "--indent": text.search(/\S|$/) + 4 }, code, quiet && h("i", quiet), text ? null : " ");
     }));
 }
 
