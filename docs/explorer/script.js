@@ -372,26 +372,26 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
 
   const place = (top, left, side_) => `left:${css(left)};top:${css(top)};width:${css(side_)};height:${css(side_)}`;
   const [top, left] = cell.map((c) => (start + c * jump + 0.5 - field / 2) / size);
-  const sides = [top, 1 - left - field / size, 1 - top - field / size, left]; // of the frame, just within the photo
+  const sides = [top, 1 - left - field / size, 1 - top - field / size, left]; // of the frame, within the photo
   const best = photo.probabilities.map((p, i) => [p, network.classes[i]]).sort((a, b) => b[0] - a[0]).slice(0, 4);
   const over = evidence ? h("img", { src: photo.evidence, alt: `Bright where the evidence for ${best[0][1]} lies` })
-    : h("span.frame", { style: `inset:${sides.map((share) => css(Math.max(0.012, share))).join(" ")}` });
+    : h("span.frame", { style: `inset:${sides.map((share) => css(Math.max(0, share))).join(" ")}` });
   const number = (label, axis) => {
     const oninput = ({ target }) => choose(spot.with(axis, (Math.round(Number(target.value)) + 0.5) / side));
     const limits = { min: 0, max: side - 1, value: cell[axis] };
     return h("label", label, h("input", { type: "number", ...limits, "data-cell": label, oninput }));
   };
   const toggle = button(`What speaks for ${best[0][1]}`, () => choose(spot, !evidence), { "aria-pressed": String(evidence) });
-  fill("looking",
-    h("div.photo", { class: size > 64 ? "smooth" : "" }, h("img", { src: photo.photo, alt: photo.name }), over),
-    h("div.controls", ["Row", "Column"].map(number)), h("p.note", toggle),
-    h("p.note.quiet", evidence ? "Bright: where the maps raise the odds of the answer (Grad-CAM). Choose a cell for its frame."
-      : `A cell sees ${field} × ${field} px; the image has ${size} × ${size}. The next cell sees as much, ${jump} px on.`),
-    h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), percent(p)])));
   const pick = ({ currentTarget, clientX, clientY }) => {
     const box = currentTarget.getBoundingClientRect();
     choose([(clientY - box.top) / box.height, (clientX - box.left) / box.width]);
   };
+  fill("looking",
+    h("div.photo", { class: size > 64 ? "smooth" : "", onclick: pick }, h("img", { src: photo.photo, alt: photo.name }), over),
+    h("div.controls", ["Row", "Column"].map(number)), h("p.note", toggle),
+    h("p.note.quiet", evidence ? "Bright: where the maps raise the odds of the answer (Grad-CAM). Choose a cell for its frame."
+      : `The frame: what the cell in row ${cell[0]}, column ${cell[1]} sees.`),
+    h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), percent(p)])));
   const map = (channel, i) => {
     const style = `background-image:url(${maps});background-position:${(100 * i) / (channels.length - 1)}% 0`;
     const mark = h("i", { style: place(cell[0] / side, cell[1] / side, 1 / side) });
@@ -399,7 +399,8 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
       h("figcaption.quiet", `channel ${channel}`));
   };
   fill("maps", h("h2", title(row)),
-    h("p.quiet.note", `${of} maps of ${side} × ${side}; these are the strongest on this image. Bright is large. Choose a cell.`),
+    h("p.note", `A cell sees ${field} × ${field} px, and the next as much, ${jump} px on; the image has ${size} × ${size}.`),
+    h("p.quiet.note", `${of} maps of ${side} × ${side} in ${network.checkpoint}; these are the strongest on this image. Bright is large.`),
     h("div.maps", channels.map(map)));
 }
 
