@@ -45,8 +45,8 @@ const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`
 const css = (share) => `${(100 * share).toFixed(2)}%`;
 const rounded = (n, digits = 1) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const short = (n) => (n >= 1e9 ? `${rounded(n / 1e9, 2)} billion` : `${rounded(n / 1e6)} million`);
-const millions = (n) => (n ? `${rounded(n / 1e6)} M` : "0");
-const memory = (values) => (values < 25e3 ? `${rounded(values / 250)} kB` : `${rounded(values / 25e4)} MB`);
+const millions = (n) => (n ? `${rounded(n / 1e6, n < 1e9 ? 1 : 0)} M` : "0");
+const memory = (values) => (values < 250 ? `${4 * values} B` : values < 25e3 ? `${rounded(values / 250)} kB` : `${rounded(values / 25e4)} MB`);
 const minus = (n) => String(n).replace("-", "−");
 
 const shapeOf = ({ channels, side, flat }) => (flat ? comma(channels) : `${channels} × ${side} × ${side}`);
@@ -279,7 +279,7 @@ function showChange(name, text) {
   }
   const change = (term, what, write) => {
     const [was, is] = [before.all[what], result.all[what]];
-    const moved = `${is > was ? "+" : "−"}${write(Math.abs(is - was))}: ${(is / was).toFixed(2)} × the paper's`;
+    const moved = `${(is / was).toFixed(2)} × the paper's, ${is > was ? "+" : "−"}${write(Math.abs(is - was))}`;
     return h("div", h("dt", term), h("dd", write(is), h("small", is === was ? "as in the paper" : moved)));
   };
   const notes = data.what_ifs.filter(([of, id]) => of === s.network && id === s.whatIf).map((one) => one[3]);
@@ -292,7 +292,7 @@ function showChange(name, text) {
     h("dl.totals", change(s.heads ? "Parameters, with the heads" : "Parameters", "parameters", comma),
       change(s.heads ? "MACs of one image, with the heads" : "MACs of one image", "macs", comma),
       change("Activations of one image", "values", memory)),
-    h("p.note", others ? `${others} of ${result.rows.length} rows put out another shape.` : "No row puts out another shape.",
+    h("p.note", others ? `The output of ${others} of ${result.rows.length} rows has another shape.` : "Every output has the shape that it has in the paper.",
       gone > 0 && ` ${gone} rows are gone.`),
     notes.map((note) => h("p.note", note)));
   const row = result.rows.find((one) => one.id === s.row);
@@ -450,7 +450,7 @@ function stepsOf(r) {
     r.Y[i][j] > 0 ? "Y is positive here: the gradient goes through." : "Y is not positive here: the gradient stops.",
     `${r.Y[i][j] > 0 ? 1 : 0}·${bracket(r.dZ[i][j])}`]);
   each("Gradient of the kernel", "dK", r.dK, (u, v) => [{ dY: alive, X: alive.map(([i, j]) => [i + u, j + v]) },
-    "Over all places: the gradient there times the pixel that this weight met. Zeros are left out.",
+    "Over all places: the gradient there times the pixel that this weight met. Gradients of 0 are left out.",
     live(r.kernelTerms(u, v))]);
   one("Gradient of the bias", "db", { dY: alive }, "The bias met a 1 everywhere: the sum of dY.",
     equals(plus(alive.map(([i, j]) => r.dY[i][j])), r.db));
