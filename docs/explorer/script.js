@@ -575,7 +575,7 @@ function showTrained(index) {
 
 let confused = null; // the chosen cell: class and answer
 function showConfusion() {
-  const { classes, checkpoint, validation: { labels, answers, sure, sheet } } = seen.clothing;
+  const { classes, checkpoint, judged: { labels, answers, sure, sheet } } = seen.clothing;
   const [images, numbers] = [labels, classes].map((list) => list.map((_, i) => i));
   const right = (i) => labels[i] === answers[i];
   const mistakes = images.filter((i) => !right(i));
@@ -594,7 +594,7 @@ function showConfusion() {
     });
   };
   fill("confusion", h("h2", "What it confuses"),
-    h("p.note", `${checkpoint} on ${images.length} validation images: ${images.length - mistakes.length} right. `,
+    h("p.note", `${checkpoint} on the ${comma(images.length)} bundled test images: ${images.length - mistakes.length} right. `,
       mistakes.length > 0 && `${classes[worst]} is in ${within(worst)} of the ${mistakes.length} mistakes. `,
       "Rows: what it is. Columns: the answer. Choose a cell to see its images."),
     h("div.scroll", h("table.confusion", columns("", ...classes),
