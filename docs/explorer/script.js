@@ -594,7 +594,7 @@ function showConfusion() {
     });
   };
   fill("confusion", h("h2", "What it confuses"),
-    h("p.note", `${checkpoint} on the ${comma(images.length)} bundled test images: ${images.length - mistakes.length} right. `,
+    h("p.note", `${checkpoint} on the sample’s ${comma(images.length)} test images, which it has never seen: ${images.length - mistakes.length} right. `,
       mistakes.length > 0 && `${classes[worst]} is in ${within(worst)} of the ${mistakes.length} mistakes. `,
       "Rows: what it is. Columns: the answer. Choose a cell to see its images."),
     h("div.scroll", h("table.confusion", columns("", ...classes),
