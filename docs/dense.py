@@ -4,11 +4,14 @@
 
 Prints the accuracy on the validation images at the trained size, at 32 and at 64 pixels more, and
 that of the mean of the three probabilities: the paper's Table 4 judges at several scales, too.
+Writes them to dense.csv beside the checkpoint.
 """
 
 import argparse
+import csv
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from data.loaders import eval_loader
@@ -30,14 +33,22 @@ def main() -> None:
     images = open_split(classifier.metadata, "val", args.data_dir)
 
     classifier.model = classifier.model.fully_convolutional()
-    trained, probabilities = classifier.metadata["image_size"], 0
+    trained, probabilities, accuracies = classifier.metadata["image_size"], 0, {}
     for size in (trained, trained + 32, trained + 64):
         classifier.transform.image_size = size
         batches = eval_loader(images, eval_batch_size(size, classifier.device))
         logits, labels = classifier.logits(tqdm(batches, desc=f"{size} px", leave=False))
-        print(f"{size} px: {(logits.argmax(1) == labels).float().mean():.2%}", flush=True)
         probabilities = probabilities + logits.softmax(1)
-    print(f"all three: {(probabilities.argmax(1) == labels).float().mean():.2%}")
+        accuracies[f"{size} px"] = accuracy(logits, labels)
+        print(f"{size} px: {accuracies[f'{size} px']:.2%}", flush=True)
+    accuracies["all three"] = accuracy(probabilities, labels)
+    print(f"all three: {accuracies['all three']:.2%}")
+    with (path.parent / "dense.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("shown at", "val_accuracy"), *accuracies.items()])
+
+
+def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    return round((scores.argmax(1) == labels).double().mean().item(), 6)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Scripted(nn.Module):
         return torch.stack([-margins / 2, margins / 2], 1).repeat(len(x) // 4, 1)
 
 
-def test_three_sizes_and_their_mean(run, trained, monkeypatch):
+def test_three_sizes_and_their_mean(run, trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="holds a googlenet, not a vgg16"):
         run(dense, "--checkpoint", trained)
     metadata = load_classifier(trained, "cpu").metadata | {"model": "vgg16"}
@@ -37,10 +37,18 @@ def test_three_sizes_and_their_mean(run, trained, monkeypatch):
     images = ImageDataset(np.zeros((4, 1, 28, 28), np.uint8), np.array([0, 1, 1, 0]), ["a", "b"])
     monkeypatch.setattr(dense, "load_classifier", lambda *_: scripted)
     monkeypatch.setattr(dense, "open_split", lambda *_: images)
-    out = run(dense, "--checkpoint", "vgg16.pth").out
+    out = run(dense, "--checkpoint", tmp_path / "vgg16.pth").out
     assert out.splitlines() == [
         "32 px: 75.00%",
         "64 px: 75.00%",
         "96 px: 50.00%",
         "all three: 100.00%",
+    ]
+    written = (tmp_path / "dense.csv").read_text(encoding="utf-8").splitlines()
+    assert written == [
+        "shown at,val_accuracy",
+        "32 px,0.75",
+        "64 px,0.75",
+        "96 px,0.5",
+        "all three,1.0",
     ]
