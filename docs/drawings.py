@@ -69,7 +69,7 @@ def vgg16() -> "Figure":
     slab(axes, 14, middle, image, "muted")
     write(axes, (14, below), "image", align="left", bold=True)
     write(axes, (14, below + 18), times(image), "muted", SMALL, "left")
-    scale = "height grows with the square root of the side, width with the channels"
+    scale = "height: square root of the side; width: channels"
     write(axes, (816, 20), scale, "muted", SMALL, "right")
     for number, (block, widths) in enumerate(CONFIG_D.items(), 1):
         left = column = 109 + 116 * (number - 1)

@@ -98,12 +98,12 @@ def parameters_macs() -> "Figure":
     (weights, work, most, _), (small, light, *_) = counted.values()
     notes = (
         f"fc1 alone holds {percent(most / weights)} of VGG16’s parameters.",
-        f"GoogLeNet has 1/{weights / small:.0f} of VGG16’s parameters and 1/{work / light:.0f} of"
-        " its work.",
+        f"GoogLeNet has 1/{weights / small:.0f} of VGG16’s parameters,",
+        f"and does 1/{work / light:.0f} of its work.",
         "Each column has its own scale.",
     )
     for line, note in enumerate(notes):
-        write(axes, (434, 322 + ROW * line), note, "muted" if line == 2 else "ink", align="left")
+        write(axes, (434, 322 + ROW * line), note, "muted" if line == 3 else "ink", align="left")
     return figure
 
 
