@@ -88,7 +88,7 @@ def front_page() -> Table:
     table = [["data", "model", "image size", "validation", "test", "training"]]
     recorded = recorded_runs()
     for model, size, *earlier, name in (
-        ("GoogLeNet, batch-norm, 36 epochs", "64 px", "fashionmnist_googlenet_36_epochs.csv"),
+        ("GoogLeNet, batch-norm, `--epochs 36`", "64 px", "fashionmnist_googlenet_36_epochs.csv"),
         ("VGG16, batch-norm", "32 px", "fashionmnist_vgg16_18_epochs.csv"),
         (
             "GoogLeNet, batch-norm, from scratch in two runs",
