@@ -44,7 +44,7 @@ from models.recompute import checkpoint_activations
 
 COMMON = {
     "optimizer": "adam",
-    "scheduler": "onecycle",  # high in the middle, almost 0 at the end: best in few epochs
+    "scheduler": "onecycle",  # high in the middle, almost 0 at the end; a cosine did as well
     "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since there are fewer images
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
     "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets

@@ -51,7 +51,7 @@ def fashionmnist_shirts() -> "Figure":
         text = f"{mistakes(frame)} of its {mistakes(whole)} mistakes"
         write(axes, (left, 52), text, "muted", size, "left")
         cells(axes, frame, NETWORKS[name], (left, below, cell), 15)
-        for row, true in enumerate(text.partition("/")[0] for text in SHIRTS):
+        for row, true in enumerate(label.partition("/")[0] for label in SHIRTS):
             if left < 200:
                 write(axes, (left - 10, below + cell * (row + 0.5)), true, "muted", size, "right")
             place = (left + cell * (row + 0.5), below + 5 * cell + 20)

@@ -8,9 +8,9 @@ Writes them to dense.csv beside the checkpoint.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -18,6 +18,7 @@ from data.loaders import eval_loader
 from engine import cli
 from engine.device import eval_batch_size
 from engine.errors import UserError
+from engine.files import write_table
 from engine.inference import load_classifier, open_split
 
 
@@ -33,22 +34,23 @@ def main() -> None:
     images = open_split(classifier.metadata, "val", args.data_dir)
 
     classifier.model = classifier.model.fully_convolutional()
-    trained, probabilities, accuracies = classifier.metadata["image_size"], 0, {}
+    trained, probabilities, rows = classifier.metadata["image_size"], 0, []
     for size in (trained, trained + 32, trained + 64):
         classifier.transform.image_size = size
         batches = eval_loader(images, eval_batch_size(size, classifier.device))
         logits, labels = classifier.logits(tqdm(batches, desc=f"{size} px", leave=False))
         probabilities = probabilities + logits.softmax(1)
-        accuracies[f"{size} px"] = accuracy(logits, labels)
-        print(f"{size} px: {accuracies[f'{size} px']:.2%}", flush=True)
-    accuracies["all three"] = accuracy(probabilities, labels)
-    print(f"all three: {accuracies['all three']:.2%}")
-    with (path.parent / "dense.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("shown at", "val_accuracy"), *accuracies.items()])
+        rows.append(judged(f"{size} px", logits, labels))
+    rows.append(judged("all three", probabilities, labels))
+    table = pd.DataFrame(rows, columns=["shown at", "val_accuracy"])
+    write_table(table, path.parent / "dense.csv", index=False, float_format="%.6g")
 
 
-def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    return round((scores.argmax(1) == labels).double().mean().item(), 6)
+def judged(name: str, scores: torch.Tensor, labels: torch.Tensor) -> tuple[str, float]:
+    """Print the accuracy under a name, and return both."""
+    accuracy = (scores.argmax(1) == labels).double().mean().item()
+    print(f"{name}: {accuracy:.2%}", flush=True)
+    return name, accuracy
 
 
 if __name__ == "__main__":

@@ -50,5 +50,5 @@ def test_three_sizes_and_their_mean(run, trained, tmp_path, monkeypatch):
         "32 px,0.75",
         "64 px,0.75",
         "96 px,0.5",
-        "all three,1.0",
+        "all three,1",
     ]
