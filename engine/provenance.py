@@ -17,7 +17,6 @@ import torch
 from engine.device import device_name
 from engine.distributed import world_size
 from engine.errors import quote
-from engine.files import atomic_write
 
 ROOT = Path(__file__).parent.parent
 LOOKS = ROOT / "docs" / "results" / "test_looks.csv"  # the ledger of the test sets
@@ -72,7 +71,6 @@ def record_look(summary: dict[str, Any]) -> None:
     """
     if not LOOKS.is_file():
         return
-    before = LOOKS.read_text(encoding="utf-8")
     row = {
         "date": summary["provenance"]["started"][:10],
         "commit": (summary["provenance"]["commit"] or "")[:7],
@@ -86,7 +84,8 @@ def record_look(summary: dict[str, Any]) -> None:
     csv.DictWriter(line, row, lineterminator="\n").writerow(row)
     text = line.getvalue().encode(errors="backslashreplace").decode()  # may be in no encoding
     try:
-        with atomic_write(LOOKS, "w") as file:
-            file.write(before + text)
+        # Appended in one write: of two tests at once, neither overwrites the other's line.
+        with LOOKS.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
     except OSError as error:  # the clone is somebody else's, say: the result is worth more
         print(f"note: {LOOKS}: {error.strerror}: note it there: {text.strip()}", file=sys.stderr)

@@ -4,6 +4,8 @@ import errno
 import json
 import platform
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -77,24 +79,34 @@ def test_a_look_at_the_whole_test_set_is_written_down(run, trained, monkeypatch,
     assert row.accuracy == pytest.approx(summary["accuracy"], abs=1e-4)
 
 
+HEAD = "date,commit,checkpoint,model,data,images,accuracy\n"
+LOOK = {"provenance": {"started": "2026-01-01T00:00:00", "commit": None}, "sha256": "0"}
+LOOK |= {"model": "vgg16", "data": "FashionMNIST", "images": 1, "accuracy": 1.0}
+
+
 def test_a_ledger_that_cannot_be_written_costs_no_result(monkeypatch, capsys):
     """As in a clone that belongs to somebody else."""
 
-    def refuse(path, *_):
+    def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    provenance.LOOKS.write_text("date,commit,checkpoint,model,data,images,accuracy\n")
-    monkeypatch.setattr(provenance, "atomic_write", refuse)
-    summary = {"provenance": {"started": "2026-01-01T00:00:00", "commit": None}, "sha256": "0"}
-    summary |= {"model": "vgg16", "data": "FashionMNIST", "images": 1, "accuracy": 1.0}
-    provenance.record_look(summary)
+    provenance.LOOKS.write_text(HEAD)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        provenance.record_look(LOOK)
     said = capsys.readouterr().err
     assert "test_looks.csv: Permission denied" in said and "note it there" in said
 
 
 def test_the_ledger_takes_names_in_any_encoding():
-    provenance.LOOKS.write_text("date,commit,checkpoint,model,data,images,accuracy\n")
-    summary = {"provenance": {"started": "2026-01-01T00:00:00", "commit": None}, "sha256": "0"}
-    summary |= {"model": "vgg16", "data": "birds \udcff", "images": 1, "accuracy": 1.0}
-    provenance.record_look(summary)
+    provenance.LOOKS.write_text(HEAD)
+    provenance.record_look(LOOK | {"data": "birds \udcff"})
     assert "birds \\udcff" in provenance.LOOKS.read_text(encoding="utf-8")
+
+
+def test_of_looks_at_the_same_time_none_is_lost():
+    provenance.LOOKS.write_text(HEAD)
+    looks = [LOOK | {"images": number} for number in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(provenance.record_look, looks))
+    assert sorted(pd.read_csv(provenance.LOOKS).images) == list(range(100))
