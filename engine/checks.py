@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import LRScheduler
 
-from engine.checkpoint_fields import is_int, is_number
+from engine.checkpoint_fields import is_int, is_number, leaves
 from engine.errors import UserError
 
 # What changes in the state of an optimizer or a schedule as a run goes on.
@@ -22,6 +23,24 @@ def check_batch_size(model: nn.Module, images: int) -> None:
             "batch normalisation needs at least 2 images a batch in each process: "
             "raise --batch-size (or --limit), or use --no-batch-norm"
         )
+
+
+def check_finite(number: float, what: str = "the loss") -> None:
+    """Raise a UserError with advice if the number is infinite or none."""
+    if not math.isfinite(number):
+        raise UserError(
+            f"{what} became {number}: start again with a lower --lr, more --warmup-epochs, "
+            "--batch-norm or --no-amp (what was saved before is untouched)"
+        )
+
+
+def check_tensors(state: dict[str, Any]) -> None:
+    """Raise a UserError with advice if a float tensor of a run's state is not finite.
+
+    A step may spoil the weights although its loss was finite. Waits for the device once.
+    """
+    floats = [v for v in leaves(state) if torch.is_tensor(v) and v.is_floating_point()]
+    check_finite(get_total_norm(floats, math.inf).item(), "a weight or an average of weights")
 
 
 def check_progress(scheduler: LRScheduler, done: int) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from engine import checkpoint, report
 from engine.calibration import fit_temperature
+from engine.checks import check_tensors
 from engine.device import describe, kind
 from engine.distributed import gather_rows, is_main
 from engine.errors import UserError, quote
@@ -159,7 +160,12 @@ class RunFolder:
         self.save(trainer, "last.pth", trainer.state_dict())
 
     def save(self, trainer: "Trainer", name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint: metadata, progress and this state."""
+        """Write a checkpoint: metadata, progress and this state.
+
+        Raises:
+            UserError: the run could not go on from here: what is there already is worth more.
+        """
+        check_tensors(trainer.state_dict())  # for best.pth, too, so that both stay in step
         if is_main():
             metrics = trainer.history[-1] if trainer.history else {}
             progress = {"epoch": trainer.epoch, "metrics": metrics}

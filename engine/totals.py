@@ -1,12 +1,10 @@
 """What a training epoch adds up: loss, correct answers, images."""
 
-import math
-
 import torch
 
+from engine.checks import check_finite
 from engine.device import kind
 from engine.distributed import all_reduce_sum, is_main
-from engine.errors import UserError
 
 
 class Totals:
@@ -44,12 +42,3 @@ class Totals:
         self.here.zero_()
         if is_main():  # one process holds it for all
             self.here.copy_(torch.tensor(everywhere, dtype=self.here.dtype))
-
-
-def check_finite(loss: float) -> None:
-    """Raise a UserError with advice if the loss is infinite or not a number."""
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss became {loss}: start again with a lower --lr, more --warmup-epochs, "
-            "--batch-norm or --no-amp (what was saved before is untouched)"
-        )

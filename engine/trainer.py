@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from engine.checks import check_batch_size, check_progress, check_state
+from engine.checks import check_batch_size, check_finite, check_progress, check_state
 from engine.device import kind
 from engine.distributed import all_reduce_sum, broadcast_buffers, is_main, rank, world_size
 from engine.ema import ModelEMA
@@ -24,7 +24,7 @@ from engine.evaluate import predict_logits
 from engine.run_folder import RunFolder
 from engine.seeding import derive_seed, seed_device, seed_generator
 from engine.signals import StopSignal
-from engine.totals import Totals, check_finite
+from engine.totals import Totals
 
 LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
 SAVE_EVERY = 600  # seconds, at least, between two saves of last.pth within an epoch
@@ -106,8 +106,8 @@ class Trainer:
         """Train to the last epoch, from the current state.
 
         Raises:
-            UserError: the loss is not finite, float16 cannot hold the gradients, or the batches
-                are too small for batch-norm. best.pth and last.pth stay as they were.
+            UserError: loss or weights are not finite, float16 cannot hold the gradients, or the
+                batches are too small for batch-norm. best.pth and last.pth stay as they were.
             Interrupted: by a signal (``engine.signals``). last.pth has been written.
         """
         epochs, batches = self.settings.epochs, train_loader.sampler

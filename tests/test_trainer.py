@@ -160,6 +160,29 @@ def test_loss_that_is_not_finite_stops_the_run(train, tmp_path, monkeypatch):
         assert all(torch.isfinite(tensor).all() for tensor in saved["state_dict"].values())
 
 
+@pytest.mark.parametrize("save", ["after validation", "before validation", "on Ctrl-C"])
+def test_weights_that_are_not_finite_are_not_saved(train, tmp_path, monkeypatch, save):
+    """The last step of the second epoch spoils them, or an average alone; its loss is finite."""
+    step, steps = torch.optim.AdamW.step, []
+
+    def spoil(optimizer, *arguments):
+        step(optimizer, *arguments)
+        steps.append(1)
+        if len(steps) == 10:
+            weight, state = next(iter(optimizer.state.items()))
+            (state["exp_avg_sq"] if save == "after validation" else weight.data)[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
+    if save == "before validation":
+        monkeypatch.setattr(trainer, "WORTH_SAVING", -1)
+    if save == "on Ctrl-C":
+        interrupt_at(monkeypatch, 9)
+    with pytest.raises(UserError, match=r"an average of weights became \w+: .* lower --lr"):
+        train(*SMALL)
+    best, last = (checkpoint.load(tmp_path / "run" / name) for name in ("best.pth", "last.pth"))
+    assert (best["epoch"], last["epoch"], last["step"]) == (1, 1, 0)  # and --resume goes on
+
+
 def test_accumulated_batches_equal_a_large_one(train):
     """Two batches of 16 step as one of 32 does, at a rate that does not magnify rounding."""
     base = ("--no-augment", "--dropout", "0", "--no-batch-norm", "--no-amp", "--optimizer", "sgd")
