@@ -26,3 +26,11 @@ def test_a_class_has_its_weight_whatever_the_batch():
     even = ClassWeightedLoss(torch.ones(2), label_smoothing=0.1)(logits, labels)
     expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
     assert even.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_label_smoothing_spreads_evenly_whatever_the_weights():
+    """The least loss is at the smoothed labels: 0.975 and 0.025, though b weighs 49 times a."""
+    labels, loss = torch.tensor([0, 1]), ClassWeightedLoss(torch.tensor([0.51, 25.0]), 0.05)
+    logits = torch.tensor([[0.975, 0.025], [0.025, 0.975]]).log().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(logits, labels), logits)
+    torch.testing.assert_close(gradient, torch.zeros(2, 2), rtol=0, atol=1e-5)
