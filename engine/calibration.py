@@ -1,8 +1,10 @@
-"""Probabilities that mean what they say: of all answers given with 90 %, nine in ten are right.
+"""Bring probabilities closer to how often the answers are right.
 
 Networks as trained are too sure, or with label smoothing not sure enough. One number, the
-temperature, puts it right: logits are divided by it before the softmax (Guo et al. 2017, "On
-Calibration of Modern Neural Networks"). The order of the classes, and so accuracy, stays as it is.
+temperature, corrects that over all answers, though not at each probability: logits are divided by
+it before the softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"). The order of
+the classes, and so accuracy, stays as it is.
+
 
     python -m engine.calibration best.pth     # fit it to a checkpoint that has none
 """
