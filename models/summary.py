@@ -104,7 +104,7 @@ def main(
     main_rows = [row for row in table if not row.name.startswith("auxiliary")]
     parts = [("total", main_rows)]
     if len(main_rows) < len(table):
-        parts.append(("with auxiliary", table))
+        parts.append(("with auxiliary heads", table))
     for title, part in parts:
         parameters, macs = sum(r.parameters for r in part), sum(r.macs for r in part)
         print(f"{title:<20}{'':>16}{parameters:>14,}{macs:>17,}")
