@@ -5,7 +5,6 @@ temperature, corrects that over all answers, though not at each probability: log
 it before the softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"). The order of
 the classes, and so accuracy, stays as it is.
 
-
     python -m engine.calibration best.pth     # fit it to a checkpoint that has none
 """
 
