@@ -4,8 +4,9 @@ import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -40,8 +41,9 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, MODE)  # mkstemp makes it 0600
-        os.replace(temporary, path)
+        with suppress(PermissionError):  # Windows' disks in WSL, network disks: no modes there
+            os.chmod(temporary, MODE)  # mkstemp makes it 0600
+        replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, temporary) and temporary:
             raise
@@ -50,6 +52,19 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def replace(source: str, target: Path) -> None:
+    """``os.replace``, which on Windows waits until, say, a virus scanner has closed the target.
+
+    Raises:
+        OSError: it cannot be replaced.
+    """
+    for _ in range(10):
+        with suppress(PermissionError):
+            return os.replace(source, target)
+        time.sleep(0.1)
+    return os.replace(source, target)
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

@@ -3,7 +3,9 @@
 import errno
 import math
 import os
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -187,17 +189,20 @@ class RunFolder:
     def write_history(self, trainer: "Trainer") -> None:
         """Write log.csv and run.json; curves.png is for ``draw``."""
         history, folder = list(trainer.history), self.folder
-        self.writer.put("log.csv", partial(report.write_log, history, folder / "log.csv"))
+        self.writer.put(
+            "log.csv", partial(unless_open, report.write_log, history, folder / "log.csv")
+        )
         seconds = sum(row["seconds"] for row in history)
         summary = self.metadata | {"best": trainer.best, "training_seconds": seconds}
-        self.writer.put("run.json", partial(write_json, summary, folder / "run.json"))
+        self.writer.put("run.json", partial(unless_open, write_json, summary, folder / "run.json"))
         self.undrawn = history
 
     def draw(self) -> None:
         """Draw the epochs that curves.png does not show yet."""
         if self.undrawn:
             path = self.folder / "curves.png"
-            self.writer.put("curves.png", partial(report.draw_curves, self.undrawn, path))
+            draw = partial(unless_open, report.draw_curves, self.undrawn, path)
+            self.writer.put("curves.png", draw)
             self.drawn, self.undrawn = time.monotonic(), []
 
     def print_results(self, trainer: "Trainer", test_options: str = "") -> None:
@@ -217,6 +222,17 @@ class RunFolder:
             f"\nNext:\n  python test.py --checkpoint {path}{test_options}\n"
             f"  python predict.py PHOTO --checkpoint {path}"
         )
+
+
+def unless_open(write: Callable[[Any, Path], None], content: object, path: Path) -> None:
+    """Write a file, or say that another program has it open, as Excel may have on Windows.
+
+    For what the next epoch writes anew, and a run can do without.
+    """
+    try:
+        write(content, path)
+    except PermissionError as error:
+        print(f"note: {path}: not written: {error.strerror}: close it elsewhere", file=sys.stderr)
 
 
 def lock(folder: Path) -> IO[bytes]:

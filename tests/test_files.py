@@ -1,6 +1,7 @@
 """Writing files whole."""
 
 import os
+import time
 
 import pytest
 
@@ -43,6 +44,38 @@ def test_an_error_without_a_name_gets_one(tmp_path):
     ):
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+def test_disks_without_modes_are_written_to(tmp_path, monkeypatch):
+    """As Windows' disks seen from WSL, and shares of a server."""
+
+    def refuse(path, _):
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with atomic_write(tmp_path / "file", "w") as file:
+        file.write("new")
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_file_that_is_open_elsewhere_is_waited_for(tmp_path, monkeypatch):
+    """As on Windows, where a file cannot be replaced while a virus scanner reads it."""
+    replace, refusals = os.replace, [PermissionError(13, "Access is denied")] * 3
+
+    def refuse(source, target):
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with atomic_write(tmp_path / "file", "w") as file:
+        file.write("new")
+    assert (tmp_path / "file").read_text() == "new" and not refusals
+    refusals += [PermissionError(13, "Access is denied")] * 99
+    with pytest.raises(PermissionError, match=r"denied: '.*file'"), atomic_write(tmp_path / "file"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")

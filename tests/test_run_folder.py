@@ -1,11 +1,13 @@
 """The folder of a run: one run at a time, nothing lost, nothing announced that is not there."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -102,6 +104,27 @@ def test_what_the_last_epoch_could_not_write_is_written_by_going_on(monkeypatch,
     assert json.loads((tmp_path / "run.json").read_text())["best"] == row
     assert run.undrawn == [row]  # drawn at the end
     run.lock.close()
+
+
+def test_a_log_that_is_open_elsewhere_does_not_stop_the_run(monkeypatch, capsys, tmp_path):
+    """As in Excel on Windows; the next epoch writes all of it."""
+    replace = os.replace
+
+    def refuse(source, target):
+        if target.name == "log.csv":
+            raise PermissionError(13, "Access is denied", str(target))
+        replace(source, target)
+
+    run = RunFolder(tmp_path, {})
+    trainer = SimpleNamespace(history=[{"epoch": 1, "seconds": 0.5}], best={})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        patch.setattr(time, "sleep", lambda _: None)
+        run.write_history(trainer)
+    assert "log.csv: not written: Access is denied" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    run.write_history(trainer)
+    assert (tmp_path / "log.csv").read_text() == "epoch,seconds\n1,0.5\n"
 
 
 def test_fewer_images_than_a_batch_is_said(train, capsys):
