@@ -248,9 +248,13 @@ def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
         raise UserError(
             f"{listed(inner)} are no classes by their names: it takes a folder for each class"
         )
-    # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg, photos/Cat/1.jpg and docs/
+    # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg, photos/Cat/1.jpg and docs/,
+    # or birds/images/Cat/1.jpg and birds/parts/1.txt beside more
     other = [name for name in inner if part_of(name) or STORE.fullmatch(name)]
-    if sets and (other or (len(sets) == 1 and len(folders) == 2)):
+    stores = [(f, f"{inner[f]}{n}/") for f in sets for n in inside[f] if STORE.fullmatch(n)]
+    holders = [f for f, store in stores if len(tree.folders.get(tree.descend(store), ())) > 1]
+    if sets and (other or holders or (len(sets) == 1 and len(folders) == 2)):
+        sets = holders or sets
         other = other or [name for name in inner if name not in sets]
         holder = next((folder for folder in sets if folder in other), sets[0])
         raise UserError(

@@ -163,6 +163,7 @@ def test_class_folders_are_no_parts(patterns, classes):
         (["{cat,dog,augmented cat}/*"], "'augmented cat' holds altered copies of 'cat'"),
         (["{plants,plants(augmented)}/{a,b}/*", "test/*"], "test may be a class .* photos/plants;"),
         (["images/{a,b}/*", "{parts,attributes}/*"], "'images' holds folders.* photos/images;"),
+        (["CUB/{images/a,images/b,parts}/*", "segm/{a,b}/*"], "'CUB' holds folders.* photos/CUB;"),
         (["{images,masks}/*"], "one class alone, 'images'"),
         (["{train,valid}/{images,labels}/*"], "hold no class folders"),
         (["birds/train/{a,b}/*", "cats/train/{x,y}/*"], "'birds' is no class.* photos/birds$"),
