@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import numpy as np
 
@@ -72,7 +73,8 @@ def read_manifest(folder: Path) -> "pd.DataFrame":
     if not complete:
         raise UserError(f"{path}: not a manifest of split_dataset.py: split again")
     present = {
-        Path(root, name).relative_to(folder).as_posix()
+        # As split_dataset.py spells names; disks of older Macs change it.
+        normalize("NFC", Path(root, name).relative_to(folder).as_posix())
         for split in SPLITS
         for root, _, names in os.walk(folder / split)
         for name in names

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 from data import photo_folder
 from data.photos import photos_at
 from engine.errors import UserError
-from tests.conftest import photo
+from tests.conftest import photo, write_photos
 
 MEAN_STD = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -102,6 +103,21 @@ def test_what_file_managers_leave_behind_does_no_harm(ready):
         path.write_bytes(b"left behind")
     assert photo_folder.read_manifest(ready).equals(before)
     assert not any(".thumbnails" in str(path) for path in photos_at(ready / "train"))
+
+
+def test_names_as_disks_of_older_macs_spell_them(split, tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", count=5)
+    (tmp_path / "photos" / "Cat").rename(tmp_path / "photos" / "Kätzchen")
+    folder = split(tmp_path / "photos")
+    before, walk = photo_folder.read_manifest(folder), os.walk
+
+    def decomposed(top):
+        for parent, folders, names in walk(top):
+            yield normalize("NFD", os.fspath(parent)), folders, names
+
+    monkeypatch.setattr(os, "walk", decomposed)
+    monkeypatch.setattr(os.path, "exists", lambda _: True)
+    assert photo_folder.read_manifest(folder).equals(before)
 
 
 def test_mean_and_std_that_weigh_photos_by_size_are_refused(ready):
