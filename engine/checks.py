@@ -1,4 +1,4 @@
-"""What must hold before a run starts, or goes on."""
+"""What must hold before a run starts, goes on or saves."""
 
 import math
 from typing import Any
