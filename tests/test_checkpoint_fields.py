@@ -94,6 +94,7 @@ def specific() -> list[tuple[str, object]]:
     cases += [("dataset", name) for name in ("photos/", "photos/../x", "cats")]
     cases += [("classes", names) for names in (["Cat", "Cat"], ["Cat"], ["Cat", ""], ["Cat", 1])]
     cases += [("classes", ["Cat", "Dog", "Cow"]), ("classes", ["Cat", "\udc80"])]
+    cases += [("classes", ["Cat", "\x1b[2J"])]  # would clear the terminal that prints it
     cases += [("channels", value) for value in (1, 3.0, "3")]
     cases += [("image_size", value) for value in (32, 64.0, 10**9)]
     cases += [("stored_size", value) for value in (0, 8193, 85.0)]
