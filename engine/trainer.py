@@ -110,11 +110,15 @@ class Trainer:
                 batches are too small for batch-norm. best.pth and last.pth stay as they were.
             Interrupted: by a signal (``engine.signals``). last.pth has been written.
         """
-        epochs, batches = self.settings.epochs, train_loader.sampler
+        batches = train_loader.sampler
+        epochs, steps = self.settings.epochs, batches.steps
         check_batch_size(self.model, batches.batch_size // world_size())
-        done, accumulated = self.epoch * batches.steps + self.step, self.settings.accumulate_steps
+        done, accumulated = self.epoch * steps + self.step, self.settings.accumulate_steps
         check_progress(self.scheduler, done // accumulated)
-        run.begin(self, batches.batch_size, batches.steps // accumulated)
+        counted = self.totals.everywhere[2] and self.seconds
+        if self.step > steps or (self.step and not counted):
+            raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
+        run.begin(self, batches.batch_size, steps // accumulated)
         with run, StopSignal(run.folder / "last.pth") as stop:
             while self.epoch < epochs:
                 train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
@@ -160,9 +164,6 @@ class Trainer:
         batches.epoch, batches.start, steps = self.epoch, self.step, batches.steps
         set_train_mode(self.network)
         self.transform.train()
-        counted = self.totals.everywhere[2] and self.seconds
-        if self.step > steps or (self.step and not counted):
-            raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
         started, saved = time.perf_counter() - self.seconds, self.seconds
         with self.progress_bar(steps) as bar:
             for images, labels in loader:
