@@ -150,9 +150,8 @@ def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
     known |= set().union(*(classes[folder] for folder in taken))
     alike = [folder for folder in part if not part[folder] and classes[folder] & known]
     certain = all(map(PLAIN_NAME.fullmatch, taken)) and "train" not in part.values()
-    if (
-        len(alike) == 1 and certain and not any(f.lower() in alike[0].lower() for f in taken)
-    ):  # invalid/
+    inside = alike and any(f.lower() in alike[0].lower() for f in taken)  # val in invalid/
+    if len(alike) == 1 and certain and not inside:
         part[alike[0]] = "train"
         taken, known = alike + taken, known | classes[alike[0]]
     if not taken:

@@ -21,7 +21,7 @@ from data.dataset import ImageDataset
 from data.parallel import map_threads
 from data.photos import SUFFIXES, decode, is_junk, to_channels, to_square
 from engine.errors import UserError, quote
-from engine.files import atomic_write, write_table
+from engine.files import write_json, write_table
 
 if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does without it
     import pandas as pd
@@ -199,8 +199,7 @@ def write_mean_std(folder: Path, mean: np.ndarray, std: np.ndarray, images: int)
         "manifest_sha256": manifest_key(folder),
     }
     try:
-        with atomic_write(path, "w") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
+        write_json(content, path)
     except OSError as error:
         advice = "make room, or copy the folder to a place that can be written to"
         raise UserError(f"{path}: {error.strerror}: {advice}") from None

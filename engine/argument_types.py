@@ -37,6 +37,6 @@ def not_negative(kind: type) -> Callable[[str], Any]:
     return number(kind, 0)
 
 
-seed = number(int, 0, 2**31)  # seeds made from it fit into 64 bits
+seed = number(int, 0, 2**31)
 fraction = number(float, 0, 1)
 pixels = number(int, 1, 8193)

@@ -122,7 +122,7 @@ class Movable(Protocol):
 def place(
     datasets: Sequence[Movable], device: torch.device, on_device: bool | None
 ) -> Sequence[Movable]:
-    """The datasets, in a GPU's memory if wanted; by default, if they take a quarter of it."""
+    """The datasets; in a GPU's memory if wanted, by default if they fit into a quarter of it."""
     if on_device is None:
         size = sum(dataset.images.nbytes for dataset in datasets)
         on_device = device.type != "cpu" and size <= free_memory(device) // 4

@@ -43,8 +43,8 @@ class RunFolder:
     def __init__(self, folder: Path, metadata: dict[str, Any], dry_run: bool = False) -> None:
         self.folder, self.metadata, self.dry_run = folder, metadata, dry_run
         self.writer = Writer(FILES, background=False)  # until ``begin`` knows the device
-        self.drawn = -math.inf  # when curves.png was
         self.lock: IO[bytes] | None = None
+        self.drawn = -math.inf  # when curves.png was
         self.undrawn: list[dict[str, float]] = []  # what it does not show yet
         if dry_run:
             self.temporary = TemporaryDirectory()  # removed with this object

@@ -37,9 +37,7 @@ class SmallMapConv2d(nn.Conv2d):
     def linear_per_pixel(self, x: torch.Tensor) -> torch.Tensor:
         """Compute a 1x1 convolution: one linear layer, applied to each pixel."""
         pixels = x.permute(0, 2, 3, 1)  # N x H x W x in_channels, the channels-last memory layout
-        weight = self.weight.permute(0, 2, 3, 1).flatten(
-            1
-        )  # so that the gradient is laid out alike
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # its gradient is laid out alike, too
         return F.linear(pixels, weight, self.bias).permute(0, 3, 1, 2)
 
     def linear_over_map(self, x: torch.Tensor) -> torch.Tensor:
