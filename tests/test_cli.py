@@ -128,15 +128,6 @@ def test_types_of_numbers(convert, good, bad):
             convert(text)
 
 
-def test_16_bits_are_those_that_a_gpu_has(monkeypatch):
-    gpu = torch.device("cuda:0")
-    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, has=capability: has)
-        assert cli.amp_dtype(gpu) == dtype
-        assert cli.has_bfloat16(gpu) == (dtype == torch.bfloat16)
-    assert cli.amp_dtype(torch.device("cpu")) == torch.bfloat16
-
-
 def test_another_number_of_processes_is_said(capsys):
     args = argparse.Namespace(
         device="cpu", amp=False, processes=2, checkpoint_activations=True, data_on_device=None

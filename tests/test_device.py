@@ -72,6 +72,7 @@ def test_types_that_devices_compute_in(monkeypatch):
         assert device.amp_dtype(cuda) == dtype
         assert device.has_bfloat16(cuda) == (dtype == torch.bfloat16)
     assert device.amp_dtype(torch.device("mps")) == torch.bfloat16
+    assert device.amp_dtype(torch.device("cpu")) == torch.bfloat16
     assert not device.has_bfloat16(torch.device("mps"))  # only where it is asked for
     assert device.has_bfloat16(torch.device("xpu", 0))
     # Neither Apple's GPUs nor most of Intel's have float64.

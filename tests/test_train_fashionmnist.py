@@ -140,7 +140,7 @@ def test_plain_vgg16_leaves_the_plateau(train):
         (("--epochs", "2", "--warmup-epochs", "1.5"), "--warmup-epochs 1.5: at most half"),
     ],
 )
-def test_bad_input_is_one_line(script, arguments, words, tmp_path):
-    done = script("train_fashionmnist.py", *arguments, "--output-dir", tmp_path / "run", code=2)
-    assert words in done.stderr
+def test_bad_input_is_one_line(error_of, arguments, words, root, monkeypatch, tmp_path):
+    monkeypatch.chdir(root)
+    assert words in error_of(train_fashionmnist, *arguments, "--output-dir", tmp_path / "run")
     assert not (tmp_path / "run").exists()
