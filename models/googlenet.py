@@ -40,7 +40,7 @@ INCEPTION = {
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
 AUX_WEIGHT = 0.3  # Section 5: the losses of the auxiliary classifiers "were weighted by 0.3"
-AUX_MIN_SIZE = 80  # pixels: the heads pool windows of 5x5 cells, and a cell is 16 pixels
+AUX_MIN_SIZE = 80  # pixels: the heads pool windows of 5x5 cells, each of 16 pixels
 
 
 class Outputs(NamedTuple):
@@ -86,8 +86,8 @@ class GoogLeNet(nn.Module):
         aux_heads = train_size >= AUX_MIN_SIZE if aux_heads is None else aux_heads
         if aux_heads and train_size < AUX_MIN_SIZE:
             raise ValueError(
-                f"the map of a {train_size} px image is too small for the 5x5 pooling of the "
-                f"auxiliary heads: train at {AUX_MIN_SIZE} px or more, or without the heads"
+                f"a {train_size} px image is too small for the auxiliary heads, which pool 5x5 "
+                f"cells of 16 px: train at {AUX_MIN_SIZE} px or more, or without the heads"
             )
         self.in_channels, self.image_size, self.train_size = in_channels, image_size, train_size
 

@@ -90,10 +90,12 @@ def main(
         help="normalise after each convolution",
     )
     args = parser.parse_args()
+    if min(args.in_channels, args.num_classes) < 1:
+        parser.error("--in-channels and --num-classes are at least 1")
     try:
         with torch.device("meta"):
             model = model_class(**vars(args))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: sizes overflow
         parser.exit(2, f"{parser.prog}: error: {error}\n")
 
     table = summarise(model, table_rows(model))

@@ -10,3 +10,4 @@ def test_printed_table(script, file, total):
     small = ("--image-size", "64", "--in-channels", "1", "--num-classes", "10", "--batch-norm")
     assert " 10 " in script("-m", f"models.{file}", *small).stdout
     assert "33" in script("-m", f"models.{file}", "--image-size", "-33", code=2).stderr
+    assert "at least 1" in script("-m", f"models.{file}", "--num-classes", "-1", code=2).stderr
