@@ -73,7 +73,7 @@ def drawing() -> "Figure":
     for name, rows in groups:
         # By hand: constrained layout of so many axes is not the same each time.
         tall, top = 22 * len(rows), top + 30
-        box = 205 / WIDTH, 1 - (top + tall) / height, 560 / WIDTH, tall / height
+        box = 205 / WIDTH, 1 - (top + tall) / height, 515 / WIDTH, tall / height
         axes, top = figure.add_axes(box), top + tall + 16
         axes.tick_params(labelbottom=name == groups[-1][0])
         axes.axvline(0, color=colour("muted"), linewidth=1)
