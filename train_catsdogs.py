@@ -1,6 +1,7 @@
 """Train VGG16 or GoogLeNet on cats and dogs, or on any photos that split_dataset.py has split.
 
     python train_catsdogs.py --model googlenet                  # from scratch: 96.50 %, 74 minutes
+    python train_catsdogs.py --model vgg16                      # 92.56 %, 77 minutes on one core
     python train_catsdogs.py --init checkpoints/fashionmnist_googlenet.pth
     python train_catsdogs.py --init imagenet --freeze-features  # only the last layer
     python train_catsdogs.py --data-dir data/birds
@@ -229,13 +230,12 @@ def build_model(
     start = None  # the checkpoint to take weights from
     if resumed:  # the weights come with the rest of the run's state
         name, model_args = resumed["model"], resumed["model_args"]
+        checkpoint.build(create_model, resumed, args.resume)  # fails before taking their memory
     else:
         if args.init not in ("scratch", "imagenet"):
             start = checkpoint.load(args.init)
             check_start(start, args)
         name, model_args = architecture(args, len(classes), start)
-    if resumed:  # before the memory is taken that it asks for
-        checkpoint.build(create_model, resumed, args.resume)
     with as_user_error(ValueError):
         model = create_model(name, **model_args)
     weights = None
