@@ -630,7 +630,7 @@ function showAblations() {
     h("p.note", "Short runs in which one thing differs from the recipe. The dots say how many points of validation accuracy that ",
       "gains or loses, against the recipe's run with the same seed; an arrow points beyond the drawing. ",
       data.ablations.some((row) => row.error !== null) && "± and the line are the standard error over several seeds. ",
-      "One pair of runs can be off by a point."),
+      "Without ±, one pair of runs was made, which can be off by more than a point."),
     h("div.tried", [...new Set(data.ablations.map((row) => row.group))].map((group) =>
       [h("h3", group), data.ablations.filter((row) => row.group === group).map(drawn)])));
 }
