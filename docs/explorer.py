@@ -30,6 +30,7 @@ PAGE = ROOT / "docs" / "index.html"
 PARTS = ROOT / "docs" / "explorer"
 RESULTS = ROOT / "docs" / "results"
 MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
+COLUMNS = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")  # of Table 1
 CLASSES = 99_991  # no width of the networks: where it turns up, the number of classes stands
 
 
@@ -44,8 +45,8 @@ def page(seen: dict[str, Any]) -> str:
     papers = json.loads((PARTS / "papers.json").read_text(encoding="utf-8"))
     data = {
         "networks": {name: network(name, papers[name]) for name in MODELS},
-        "what_ifs": papers["what_ifs"],
-        "options": papers["options"],
+        **{key: papers[key] for key in ("what_ifs", "options", "example")},
+        "columns": COLUMNS,
         "runs": runs(),
         "ablations": tried(),
     }
@@ -124,9 +125,8 @@ def printed_row(row: tuple[str, ...]) -> dict[str, str]:
     """A row of GoogLeNet's Table 1 after its type, column by column, empty ones left out."""
     _, widths, output, depth, params, ops = row
     columns = {"output size": output.replace("x", "×"), "depth": depth}
-    heads = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")
     values = widths.split(", ") if widths else []
-    heads = heads[1:3] if len(values) == 2 else heads
+    heads = COLUMNS[1:3] if len(values) == 2 else COLUMNS
     columns |= dict(zip(heads, values, strict=False))
     columns |= {"params": params, "ops": ops}
     return {head: value for head, value in columns.items() if value}
@@ -180,10 +180,8 @@ def records(name: str) -> list[dict[str, str]]:
 
 
 def tried() -> list[dict[str, Any]]:
-    """Each setting that was tried instead of a recipe's; null where an error is unknown."""
-    rows = ablations.paired().dropna(subset="difference")
-    wanted = rows[rows.choice != "recipe"][["group", "choice", "instead", "difference", "error"]]
-    return json.loads(wanted.to_json(orient="records", double_precision=3))
+    """The recipes, and each setting that was tried instead; null for what cannot be known."""
+    return json.loads(ablations.paired().to_json(orient="records", double_precision=5))
 
 
 def runs() -> list[dict[str, Any]]:

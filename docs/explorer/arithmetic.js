@@ -62,8 +62,7 @@ const arithmetic = (() => {
     }
     const outputs = out.channels * out.side * out.side;
     // The outputs that training keeps: ReLU works in place, batch-norm after it does not.
-    const absent = kind === "dropout" || (kind === "normalisation" && batchNorm);
-    done.values = absent ? 0 : outputs * (kind === "convolution" && batchNorm ? 2 : 1);
+    done.values = kind === "dropout" ? 0 : outputs * (kind === "convolution" && batchNorm ? 2 : 1);
     if (out.field !== at.field) {
       const seen = kind === "linear" ? side : kernel;
       say("receptive field", `${at.field} + (${seen} − 1)·${at.jump} = ${out.field}`);
@@ -75,7 +74,8 @@ const arithmetic = (() => {
   function applyRow(row, at, settings) {
     const paths = row.paths.map((layers) => {
       let here = at;
-      return layers.map((layer) => {
+      const kept = layers.filter(({ kind }) => kind !== "normalisation" || !settings.batchNorm); // its successor
+      return kept.map((layer) => {
         const done = apply(layer, here, settings);
         here = done.output;
         return done;

@@ -32,6 +32,7 @@ const fill = (id, ...children) => {
   if (kept) old.forEach((child, i) => child === kept || child.replaceWith(fresh[i]));
   else $(id).replaceChildren(...fresh);
 };
+const centre = (box, child) => { box.scrollLeft = child.offsetLeft - box.offsetLeft + (child.offsetWidth - box.clientWidth) / 2; };
 const here = (condition) => (condition ? "true" : null); // for aria-current
 const link = (href, current, ...rest) => {
   const attributes = rest[0]?.constructor === Object ? rest.shift() : {};
@@ -41,7 +42,7 @@ const button = (label, onclick, attributes) => h("button", { type: "button", onc
 const columns = (...names) =>
   h("thead", h("tr", names.filter((name) => name !== undefined).map((name) => (name ? h("th", { scope: "col" }, name) : h("td")))));
 const line = (name, ...cells) => h("tr", h("th", { scope: "row" }, name), cells.map((cell) => h("td", cell)));
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
+const percent = (share, digits = 1) => `${share > 0 && share < 0.0005 ? "under 0.1" : (100 * share).toFixed(digits)}\u00a0%`;
 const css = (share) => `${(100 * share).toFixed(2)}%`;
 const rounded = (n, digits = 1) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const short = (n) => (n >= 1e9 ? `${rounded(n / 1e9, 2)} billion` : `${rounded(n / 1e6)} million`);
@@ -129,7 +130,7 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
   fill("totals",
     total("Parameters", short(main.parameters),
       all.parameters > main.parameters ? `${comma(all.parameters)} with the heads` : comma(main.parameters)),
-    total("MACs for one image", short(main.macs), "uses of a weight"),
+    total("MACs of one image", short(main.macs), "multiply-accumulates"),
     total("Activations of one image", memory(main.values), "each output once, 32 bits"),
     total("A cell of the last map sees", `${maps.at(-1).output.field} px`, "a side; the image has 224"));
   $("of-googlenet").hidden = name === "vgg16";
@@ -156,8 +157,7 @@ function strip(name, rows, current) {
   const image = h("span.box.image", { style: size(rows[0].input) });
   const main = rows.filter((row) => !row.source);
   fill("strip", h("div.column", h("span.layer", image, h("span.name", "image"))), main.map(column));
-  const box = $("strip").querySelector("[aria-current]").parentNode;
-  $("strip").scrollLeft = box.offsetLeft - $("strip").offsetLeft - $("strip").clientWidth / 2;
+  centre($("strip"), $("strip").querySelector("[aria-current]"));
 }
 
 function detail(name, row, branch) {
@@ -184,8 +184,8 @@ function detail(name, row, branch) {
     h("h3", "Worked out", path ? ", for this branch" : row.paths.length > 1 && "; choose a branch for its share"),
     sumsOf(row, path && branch),
     h("h3", "In the paper"), printed || (!row.source && h("p", h("code", row.name), ` in ${network.table}.`)),
-    h("ul.says", row.says.map(([text, where]) => h("li", text, " ", h("cite", where)))),
-    h("h3", "In the code: ", h("a", { href: `../${network.file}` }, network.file), ", lines ", marked(code)), codeOf(network, code),
+    h("ul.says", row.says.map(([text, where]) => h("li", text.replaceAll(" %", "\u00a0%"), " ", h("cite", where)))),
+    h("h3", "In the code: ", h("code", row.module), " of ", h("a", { href: `../${network.file}` }, network.file), ", lines ", marked(code)), codeOf(network, code),
     h("h3", "Proved by"),
     row.tests.map(([file, words]) => h("p", h("a", { href: `../${file}` }, h("code", `python -m pytest ${file} -k ${words}`)))),
   ];
@@ -228,7 +228,6 @@ function codeOf({ file, source }, { lines, calls }) {
 // ------------------------------------------------------------------- 2. change the question
 
 const ASK = { size: "Image size, px", channels: "Channels of the image", classes: "Classes" };
-const COLUMNS = ["#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj"];
 const whole = (text, most = 4096) => Math.max(1, Math.min(most, Math.round(Number(text)) || 1));
 
 const tableWidths = (module) => {
@@ -270,12 +269,15 @@ function showChange(name, text) {
   const before = arithmetic.compute(network, { ...PAPER, heads: s.heads });
   const result = arithmetic.compute(network, s);
   if (result.error) {
-    const fits = (size) => size > 0 && !arithmetic.compute(network, { ...s, size }).error;
-    const near = [-1, 1].map((step) => Array.from({ length: 65 }, (_, i) => s.size + step * i).find(fits)).filter(Boolean);
+    const fits = (size, heads) => size > 0 && !arithmetic.compute(network, { ...s, size, heads }).error;
+    const nearest = (step, heads) => Array.from({ length: 65 }, (_, i) => s.size + step * i).find((size) => fits(size, heads));
+    const offers = [[-1, s.heads], [1, s.heads], [1, false]].slice(0, s.heads ? 3 : 2)
+      .map(([step, heads]) => ({ size: nearest(step, heads), heads })).filter(({ size }) => size);
     fill("answer", h("div.card.impossible", { role: "alert" }, h("h2", "That cannot be built"),
       h("p.note", `${result.error[0].toUpperCase()}${result.error.slice(1)}.`),
-      h("p.note.chips", near.map((size) => link(addressOf({ ...s, size }), false, `Take ${size} px`)))));
-    return fill("changed-rows");
+      h("p.note.chips", offers.map((offer) =>
+        link(addressOf({ ...s, ...offer }), false, `Take ${offer.size} px${offer.heads === s.heads ? "" : " without the heads"}`)))));
+    return ["changed-rows", "worked"].forEach((id) => fill(id));
   }
   const change = (term, what, write) => {
     const [was, is] = [before.all[what], result.all[what]];
@@ -289,18 +291,18 @@ function showChange(name, text) {
   const others = result.rows.filter((row) => shapes.get(row.id) !== String(row.shape)).length;
   const gone = before.rows.length - result.rows.length;
   fill("answer",
-    h("dl.totals", change(s.heads ? "Parameters, with the heads" : "Parameters", "parameters", comma),
-      change(s.heads ? "MACs of one image, with the heads" : "MACs of one image", "macs", comma),
+    h("dl.totals", change("Parameters", "parameters", comma), change("MACs of one image", "macs", comma),
       change("Activations of one image", "values", memory)),
+    s.heads && h("p.quiet.note", "All three with the heads."),
     h("p.note", others ? `The output of ${others} of ${result.rows.length} rows has another shape.` : "Every output has the shape that it has in the paper.",
       gone > 0 && ` ${gone} rows are gone.`),
     notes.map((note) => h("p.note", note)));
   const row = result.rows.find((one) => one.id === s.row);
   const address = (one) => addressOf({ ...s, row: one.id === s.row ? null : one.id });
-  fill("changed-rows", tableOf(result, { address, current: s.row, before }),
-    row ? h("div.card.worked", h("h2", title(row)), h("h3", "Worked out with these settings"), sumsOf(row))
-      : h("p.quiet.note", "Choose a row to see its arithmetic. Memory: every output once in 32 bits, as training keeps it; ",
-        "ReLU works in place."));
+  fill("changed-rows", tableOf(result, { address, current: s.row, before }));
+  fill("worked", row ? h("div.card.worked", h("h2", title(row)), h("h3", "Worked out with these settings"), sumsOf(row))
+    : h("p.quiet.note", "Choose a row to see its arithmetic. Memory: every output once in 32 bits, as training keeps it; ",
+      "ReLU works in place."));
 }
 
 let builtFor = "";
@@ -339,7 +341,7 @@ function buildForm(s) {
       s.whatIf === "widths" && h("fieldset", h("legend", "Module and its widths"),
         h("select", { "aria-label": "Module", onchange: choose },
           modules.map((row) => h("option", { value: row.id, selected: row.id === s.module }, row.name))),
-        h("div.six", COLUMNS.map(width))),
+        h("div.six", data.columns.map(width))),
       h("div", button("Back to the paper", () => { location.hash = `#change/${s.network}`; })));
   }
   for (const input of $("settings").querySelectorAll("input")) {
@@ -366,7 +368,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
   const cell = spot.map((share) => Math.max(0, Math.min(side - 1, Math.floor(share * side))));
   const choose = (at, shown = false) => { [spot, evidence] = [at, shown]; keepFocus(() => showSee(which, index, layer)); };
   fill("photos", Object.entries(seen).map(([id, { photos }]) => photos.map((one, i) =>
-    link(`#see/${id}/${i}/${name}`, one === photo, h("img", { src: one.photo, alt: "" }), one.name))));
+    link(`#see/${id}/${i}/${name}`, one === photo, h("img", { src: one.photo, alt: "" }), h("span", one.name)))));
   fill("layers", Object.keys(photo.layers).map((id) =>
     link(`#see/${which}/${index}/${id}`, id === name, brief(rows.find((one) => one.id === id)))));
 
@@ -391,7 +393,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
     h("div.controls", ["Row", "Column"].map(number)), h("p.note", toggle),
     h("p.note.quiet", evidence ? "Bright: where the maps raise the odds of the answer (Grad-CAM). Choose a cell for its frame."
       : `The frame: what the cell in row ${cell[0]}, column ${cell[1]} sees.`),
-    h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), percent(p)])));
+    h("h3", "The answer"), h("div.answers", best.map(([p, label]) => [h("span", label), h("b", { "--share": css(p) }), h("span", percent(p))])));
   const map = (channel, i) => {
     const style = `background-image:url(${maps});background-position:${(100 * i) / (channels.length - 1)}% 0`;
     const mark = h("i", { style: place(cell[0] / side, cell[1] / side, 1 / side) });
@@ -406,11 +408,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
 
 // ------------------------------------------------------------------- 4. one layer by hand
 
-const EXAMPLE = { // of docs/papers.md
-  X: [[1, 0, 0, 0, 0], [0, 1, 1, 1, 0], [1, 0, 0, 0, 1], [2, 0, 0, 1, 1], [1, 0, 0, 1, 1]],
-  K: [[1, 0, -1], [2, 1, 0], [0, -1, -2]], b: 1, dP: [[1, 2], [-1, 3]], rate: 0.01,
-};
-let given = structuredClone(EXAMPLE);
+let given = structuredClone(data.example);
 const neat = (n) => minus(Number(n.toFixed(4)));
 const bracket = (n) => (n < 0 ? `(${neat(n)})` : neat(n));
 const equals = (text, value) => (text === "" || text === neat(value) ? neat(value) : `${text} = ${neat(value)}`);
@@ -441,9 +439,9 @@ function stepsOf(r) {
     equals(products(under(0, 0, 2).map(([i, j]) => [dP[i][j], r.P[i][j]])), r.L));
   each("Back through pooling", "dZ", r.dZ, (i, j) => {
     const won = under(0, 0, 2).filter(([p, q]) => String(r.winners[p][q]) === String([i, j]));
-    const text = ["It was the largest of no window, and gets nothing.", "It was the largest of one window, and gets its gradient."];
+    const windows = ["no window, and gets nothing", "one window, and gets its gradient"][won.length];
     return [{ dP: won, Z: [[i, j]] },
-      `${text[won.length] ?? `It was the largest of ${won.length} windows, and gets the sum of their gradients.`} Of equals the first counts.`,
+      `It was the largest of ${windows ?? `${won.length} windows, and gets the sum of their gradients`}. Of equals the first counts.`,
       plus(won.map(([p, q]) => dP[p][q]))];
   });
   each("Back through ReLU", "dY", r.dY, (i, j) => [{ dZ: [[i, j]], Y: [[i, j]] },
@@ -485,8 +483,7 @@ function showHand(position) {
     h("output", `step ${at + 1} of ${steps.length}`));
   Object.assign($("step"), { max: steps.length - 1, value: at, oninput: ({ target }) => go(target.value) });
   fill("phases", phases.map((phase) => link(`#hand/${steps.findIndex((step) => step.phase === phase)}`, phase === now.phase, phase)));
-  const chosen = $("phases").querySelector("[aria-current]");
-  $("phases").scrollLeft = chosen.offsetLeft - $("phases").offsetLeft - $("phases").clientWidth / 3;
+  centre($("phases"), $("phases").querySelector("[aria-current]"));
   const index = now.i === undefined ? "" : `[${now.i}, ${now.j}]`;
   fill("sentence", h("p", h("strong", `${now.name}${index}. `), now.text, h("output.sum", `${now.name}${index} = ${now.sum}`)));
 
@@ -516,7 +513,7 @@ function showHand(position) {
   const draw = (like) => like.map((numbers) => numbers.map(() => Math.floor(Math.random() * 7) - 3));
   const replace = (label, make) => button(label, () => { given = make(); keepFocus(() => showHand(at)); });
   fill("sheet",
-    h("div.gap.first", h("h2", "Forward"), replace("The example", () => structuredClone(EXAMPLE)),
+    h("div.gap.first", h("h2", "Forward"), replace("The example", () => structuredClone(data.example)),
       replace("Other numbers", () => ({ ...given, X: draw(given.X), K: draw(given.K), dP: draw(given.dP) }))),
     free("X", "the image"), free("K", "the kernel"), single("b", "the bias"), matrix("Y", r.Y, "X with K, plus b"),
     matrix("Z", r.Z, "after ReLU"), matrix("P", r.P, "after pooling"), matrix("L", [[r.L]], "the loss"),
@@ -561,10 +558,10 @@ function showTrained(index) {
     h("span.quiet", one.test && `test ${one.test}`));
   const alike = (dataset) => data.runs.filter((one) => one.dataset === dataset);
   fill("run-list", [...new Set(data.runs.map((one) => one.dataset))].map((dataset) =>
-    [h("h3", dataset[0].toUpperCase() + dataset.slice(1)), alike(dataset).map(entry)]));
+    [h("h3.run", h("span", dataset), h("span", "best validation accuracy")), alike(dataset).map(entry)]));
   const others = alike(run.dataset).filter((one) => one !== run).map((one) => [one.val_accuracy, "", one.name]);
   fill("curves", h("h2", run.name),
-    h("p.quiet", run.command && h("code", run.command), " ", h("a", { href: `results/${run.log}` }, run.log)),
+    h("p.quiet", run.command.startsWith("python") && h("code", run.command), " ", h("a", { href: `results/${run.log}` }, run.log)),
     chart("Validation accuracy; thin: the other runs on this data",
       [...others, [run.val_accuracy, "chosen", run.name]], (value) => percent(value, 0)),
     chart("Loss: a full line for validation, dots for training (with augmentation and smoothed labels)",
@@ -582,14 +579,15 @@ function showConfusion() {
   confused ??= [labels, answers].map((list) => list[mistakes[0] ?? 0]);
   const within = (k) => mistakes.filter((i) => labels[i] === k || answers[i] === k).length;
   const worst = numbers.reduce((most, k) => (within(k) > within(most) ? k : most));
+  const nameOf = (label, answer) => `${classes[label]}, ${label === answer ? "recognised" : `taken for ${classes[answer]}`}`;
   const where = (label, answer) => images.filter((i) => labels[i] === label && answers[i] === answer);
   const cellOf = (label, answer) => {
     const found = where(label, answer).length;
     const share = found / images.filter((i) => labels[i] === label).length;
-    const [colour, strength] = label === answer ? ["concat", share] : ["pooling", found && Math.min(1, 0.3 + 6 * share)];
+    const [colour, strength] = label === answer ? ["rule", share] : ["mark", found && Math.min(1, 0.5 + 6 * share)];
     return button(found || "", () => { confused = [label, answer]; keepFocus(showConfusion); }, {
-      "--tint": `color-mix(in srgb, var(--${colour}-wash) ${css(strength)}, var(--card))`,
-      "aria-label": `${classes[label]}, taken for ${classes[answer]}: ${found}`,
+      "--tint": `color-mix(in srgb, var(--${colour}) ${css(strength)}, var(--card))`,
+      "aria-label": `${nameOf(label, answer)}: ${found}`,
       "aria-pressed": String(String(confused) === String([label, answer])),
     });
   };
@@ -613,26 +611,33 @@ function showConfusion() {
     const mean = (values) => (inside.length ? percent(sum(values) / inside.length, 0) : "");
     return line(`${Math.round(100 * from)}–${percent(to, 0)}`, inside.length, mean(inside.map((k) => sure[k])), mean(inside.map(right)));
   });
-  fill("behind", h("h2", label === answer ? `${classes[label]}, recognised` : `${classes[label]}, taken for ${classes[answer]}`),
+  fill("behind", h("h2", nameOf(label, answer)),
     h("p.quiet.note", "Below each image: how sure the network was."), h("div.thumbs", where(label, answer).slice(0, 40).map(thumb)),
     h("h2.later", "Is it as sure as it should be?"),
     h("div.scroll", h("table", columns("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration))));
 }
 
 function showAblations() {
-  const far = 5, most = Math.max(...data.ablations.map((row) => row.difference + row.error)); // losses beyond are marked at the edge
+  const recipes = data.ablations.filter(({ choice }) => choice === "recipe");
+  const tried = data.ablations.filter((row) => !recipes.includes(row));
+  const far = 5, most = Math.max(1, ...tried.map((row) => row.difference + row.error)); // points; null counts as 0
   const x = (value) => css((Math.max(value, -far) + far) / (far + most));
-  const points = ({ difference: d, error }) => `${d > 0 ? "+" : ""}${minus(d.toFixed(1))}${error === null ? "" : ` ± ${error.toFixed(1)}`}`;
-  const drawn = (row) => [h("span", `${row.choice}: ${row.instead}`), h("span.points", points(row)),
-    h("i.track", { class: row.difference < -far ? "far" : "", "--zero": x(0), "--at": x(row.difference),
-      "--from": x(row.difference - row.error), "--to": x(row.difference + row.error) })];
+  const rowOf = ({ choice, instead, recipe, difference: d, error, seeds, diverged }) => {
+    const points = d === null ? "diverged" : `${d > 0 ? "+" : ""}${minus(d.toFixed(2))}${error === null ? "" : ` ± ${error.toFixed(2)}`}`;
+    const places = { "--at": x(d ?? -far), "--from": x(d - error), "--to": x(d + error) };
+    return line(`${choice}: ${instead}`, recipe, h("i.track", { class: d === null || d < -far ? "far" : "", ...places }), points,
+      `${seeds - diverged}${diverged ? `, ${diverged} diverged` : ""}`);
+  };
+  const group = (recipe) => h("tbody",
+    h("tr", h("th", { colspan: 5, scope: "rowgroup" }, h("strong", recipe.group),
+      `; the recipe ${recipe.accuracy === null ? "diverged" : `reaches ${percent(recipe.accuracy, 2)}`}`)),
+    tried.filter((row) => row.group === recipe.group).map(rowOf));
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs in which one thing differs from the recipe. The dots say how many points of validation accuracy that ",
-      "gains or loses, against the recipe's run with the same seed; an arrow points beyond the drawing. ",
-      data.ablations.some((row) => row.error !== null) && "± and the line are the standard error over several seeds. ",
-      "Without ±, one pair of runs was made, which can be off by more than a point."),
-    h("div.tried", [...new Set(data.ablations.map((row) => row.group))].map((group) =>
-      [h("h3", group), data.ablations.filter((row) => row.group === group).map(drawn)])));
+    h("p.note", "Short runs in which one thing differs from the recipe. Points: the validation accuracy that it gains or loses against ",
+      "the recipe’s run with the same seed, on average over such pairs of runs. ",
+      tried.some(({ error }) => error !== null) && "± and the line are the standard error, where there are two pairs or more. ",
+      tried.some(({ error, difference }) => error === null && difference !== null) && "One pair alone cannot tell a small difference from chance."),
+    h("div.scroll", h("table.tried", { "--zero": x(0) }, columns("Tried", "In the recipe", "← worse, better →", "Points", "Pairs"), recipes.map(group))));
 }
 
 // ------------------------------------------------------------------- addresses, focus, keys
