@@ -82,12 +82,12 @@ class Browser:
         while (now := self.run(expression)) != value:
             assert time.monotonic() < end, (expression, now, value)
 
-    def click(self, selector: str) -> None:
-        """With the mouse, near the middle of the first such element."""
-        middle = "r.x + 0.55 * r.width, r.y + 0.55 * r.height"
+    def click(self, selector: str, right: float = 0.55, down: float = 0.55) -> None:
+        """With the mouse, on the first such element, so far right and down in it."""
+        place = f"r.x + {right} * r.width, r.y + {down} * r.height"
         element = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{element}.scrollIntoView({{block: 'center'}})")
-        x, y = self.run(f"{{ const r = {element}.getBoundingClientRect(); [{middle}] }}")
+        x, y = self.run(f"{{ const r = {element}.getBoundingClientRect(); [{place}] }}")
         for kind in ("mousePressed", "mouseReleased"):
             options = {"button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **options)

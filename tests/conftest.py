@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from engine import checkpoint, provenance
 from engine.errors import STOP_SIGNALS, Interrupted
 from engine.trainer import Trainer
 from models import create_model
+from tests.chromium import CHROMIUM, Browser
 
 # The same arithmetic on every machine: only the tests in test_accelerator.py see a GPU, and they do
 # so if they are run alone.
@@ -268,3 +270,15 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, with the explorer open."""
+    if not CHROMIUM:
+        pytest.skip("no chromium here: apt-get install chromium")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    browser.open((ROOT / "docs" / "index.html").as_uri())
+    yield browser
+    browser.call("Browser.close")
+    browser.process.wait(20)

@@ -38,7 +38,7 @@ def test_links_lead_somewhere(name):
             continue
         file = (ROOT / name).parent / path if path else ROOT / name
         assert file.exists(), target
-        if anchor and file.suffix == ".md":  # of the explorer: tests/test_explorer.py
+        if anchor and file.suffix == ".md":  # of the explorer: test_explorer_views.py
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 

@@ -1,4 +1,4 @@
-"""docs/index.html, the explorer: as the code is now, and right in a real browser."""
+"""The arithmetic of docs/index.html, the explorer, in a real browser."""
 
 import itertools
 import json
@@ -16,47 +16,8 @@ from models import googlenet
 from models.googlenet import INCEPTION, ConvReLU, GoogLeNet, Inception
 from models.summary import summarise
 from models.vgg16 import VGG16
-from tests.chromium import CHROMIUM, Browser
 
-PAGE = explorer.PAGE.read_text(encoding="utf-8")
 MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
-ADDRESSES = (  # of every view, and what must be there
-    ("#vgg16", "walk", "VGG16"),
-    ("#vgg16/conv3_1", "walk", "3·3·128·256 + 256 = 295,168"),
-    ("#vgg16/fc1", "walk", "7·7·512·4096 + 4096 = 102,764,544"),
-    ("#googlenet/inception3a", "walk", "64 + 128 + 32 + 32 = 256"),
-    ("#googlenet/inception3a/branch_5x5", "walk", "5·5·16·32 + 32 = 12,832"),
-    ("#googlenet/pool1", "walk", "⌈112 / 2⌉ = 56"),
-    ("#googlenet/aux4a", "walk", "3,188,840"),
-    ("#change", "change", "as in the paper"),
-    ("#change/vgg16/size=100", "change", "must be a multiple of 32, got 100"),
-    ("#change/googlenet/size=64", "change", "64 px image is too small"),
-    ("#change/googlenet/heads=0&if=3x3", "change", "pytorch/vision#906"),
-    ("#see/clothing/0/inception3a", "see", "inception (3a)"),
-    ("#see/pets/0/conv1", "see", "Cat"),
-    ("#see/photos/1/inception4e", "see", "shoes"),
-    ("#hand/0", "hand", "1·1 + 0·0 + (−1)·0"),
-    ("#hand/99", "hand", "5.75"),
-    ("#trained/0", "trained", "GoogLeNet, 22 epochs"),
-    ("#constructor/%/x", "walk", "VGG16"),  # what makes no sense leads to a view all the same
-    ("#change/constructor/size=x&module=7&widths=1", "change", "needs an image_size of 32 or more"),
-    ("#see/constructor/constructor/constructor", "see", "T-shirt/top"),
-    ("#trained/length", "trained", "GoogLeNet, 22 epochs"),
-)
-
-
-# ---------------------------------------------------------------- the browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not CHROMIUM:
-        pytest.skip("no chromium here: apt-get install chromium")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    browser.open(explorer.PAGE.as_uri())
-    yield browser
-    browser.call("Browser.close")
-    browser.process.wait(20)
 
 
 # ---------------------------------------------------------------- the networks' arithmetic
@@ -248,118 +209,3 @@ def test_layer_by_hand_against_autograd(browser):
         for name, value in expected.items():
             ours = torch.tensor(page[name], dtype=torch.double).flatten()
             torch.testing.assert_close(ours, value.detach().flatten(), msg=name)
-
-
-# ---------------------------------------------------------------- the views
-
-
-def test_every_view_has_an_address(browser):
-    visible = "document.querySelector('main > section:not([hidden])')"
-    for width in (380, 1280):
-        browser.size(width)
-        for address, view, text in ADDRESSES:
-            browser.go(address)
-            assert browser.run(f"{visible}.id") == view, address
-            assert text in browser.run(f"{visible}.innerText"), address
-            wide = browser.run("document.documentElement.scrollWidth")
-            assert wide <= width, (address, wide)
-    browser.run("document.documentElement.style.fontSize = '200%'")
-    for address, _, _ in ADDRESSES:
-        browser.go(address)
-        assert browser.run("document.documentElement.scrollWidth") <= 1280, address
-    browser.run("document.documentElement.style.fontSize = ''")
-    assert browser.complaints() == []
-
-
-VIEW = "document.querySelector('main > section:not([hidden])').id"
-
-
-def test_every_view_by_keyboard(browser):
-    browser.size(1280)
-    browser.open(explorer.PAGE.as_uri())
-    for expected in ("change", "see", "hand", "trained", "walk"):
-        browser.run("document.querySelector('.skip').focus()")
-        for _ in range(8):
-            browser.press("Tab", 9)
-            outline = "getComputedStyle(document.activeElement).outlineStyle"
-            assert browser.run(outline) != "none", "the focus cannot be seen"
-            if browser.run("document.activeElement.dataset.view") == expected:
-                break
-        browser.press("Enter", 13)
-        browser.until(VIEW, expected)
-    browser.go("#googlenet/inception3a")
-    browser.press("ArrowRight", 39)
-    browser.until("location.hash", "#googlenet/inception3b")
-    browser.go("#hand/0")
-    for _ in range(9):
-        browser.press("ArrowRight", 39)
-    browser.until("location.hash", "#hand/9")
-    # What is drawn anew keeps the focus: one chooses by keys alone.
-    browser.go("#change/googlenet")
-    browser.run("document.querySelector('[value=none]').focus()")
-    for what_if in ("3x3", "direct", "114", "widths"):
-        browser.press("ArrowDown", 40)
-        browser.until("location.hash.split('&')[0]", f"#change/googlenet/if={what_if}")
-        browser.until("document.activeElement.value", what_if)
-    assert browser.complaints() == []
-
-
-def test_links_of_the_chapter_lead_to_what_they_name(browser):
-    links = re.findall(r"\(index\.html(#[^)]+)\)", (explorer.PAGE.parent / "papers.md").read_text())
-    assert len(links) > 15
-    for address in links:
-        browser.go(address)
-        if address.startswith("#change/"):  # all of it is understood
-            written = browser.run("addressOf(settingsFrom(...location.hash.split('/').slice(1)))")
-            assert written.startswith(address)
-        elif not address.startswith("#hand/"):
-            chosen = browser.run(
-                "[...document.querySelectorAll('main [aria-current]')].map(String)"
-            )
-            assert any(link.endswith(address) for link in chosen), address
-    assert browser.complaints() == []
-
-
-def test_what_a_newcomer_clicks(browser):
-    """Rows and branches, options, cells of a map, steps, images behind a cell."""
-    browser.size(1280)
-    browser.run("spot = [0, 0]")
-    for address, selector, outcome, value in (
-        ("#vgg16", "#strip a[href$=conv3_1]", "location.hash", "#vgg16/conv3_1"),
-        ("#vgg16/conv3_1", "#network a[href='#googlenet']", "location.hash", "#googlenet"),
-        ("#googlenet", ".branches a:nth-of-type(3)", "location.hash.slice(-10)", "branch_5x5"),
-        ("#change/googlenet", "[name=heads]", "location.hash", "#change/googlenet/heads=0"),
-        ("#change/vgg16", "[value='5x5']", "location.hash", "#change/vgg16/if=5x5"),
-        ("#see/clothing/0/inception5b", ".map", "$('looking').querySelector('input').value", "1"),
-        ("#see/pets/0/conv1", "#looking button", "evidence", True),
-        ("#hand/3", "#next", "location.hash", "#hand/4"),
-        ("#trained/1", ".confusion td:nth-of-type(1) button", "String(confused)", "0,0"),
-    ):
-        browser.go(address)
-        browser.click(selector)
-        browser.until(outcome, value)
-    assert browser.complaints() == []
-
-
-def test_numbers_typed_by_hand(browser):
-    """A pixel of the layer by hand, and the size of the image."""
-    browser.go("#hand/0")
-    browser.run("document.querySelector('[data-cell=\"X[0, 0]\"]').select()")
-    browser.press("5", 53)
-    browser.press("Tab", 9)
-    browser.until("arithmetic.layer(given).Y[0][0]", 7)
-    browser.until("document.querySelector('#sentence output').innerText.slice(-3)", "= 7")
-    # All follows while one types, so that the next click is not lost to a page drawn anew.
-    for cell, key in (("K[0, 1]", "5"), ("K[0, 2]", "6")):
-        browser.click(f'[data-cell="{cell}"]')
-        browser.press(key, ord(key))
-        browser.until("document.activeElement.dataset.cell", cell)
-    browser.click("#next")
-    browser.until("location.hash", "#hand/1")
-    browser.until("given.K[0]", [1, 5, 6])
-    browser.go("#change/googlenet/heads=0")
-    browser.run("document.querySelector('[type=number][name=size]').select()")
-    browser.press("9", 57)
-    browser.press("6", 54)
-    browser.until("location.hash", "#change/googlenet/size=96&heads=0")
-    browser.until("document.querySelector('#changed-rows').innerText.includes('24 × 24')", True)
