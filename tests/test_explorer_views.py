@@ -22,7 +22,7 @@ ADDRESSES = (  # of every view, and what must be there
     ("#googlenet/aux4a", "walk", "3,188,840"),
     ("#change", "change", "as in the paper"),
     ("#change/vgg16/size=100", "change", "must be a multiple of 32, got 100"),
-    ("#change/googlenet/size=64", "change", "The map of a 64 px image is too small"),
+    ("#change/googlenet/size=64", "change", "64 px image is too small"),
     ("#change/googlenet/size=31", "change", "Take 32 px without the heads"),
     ("#change/googlenet/heads=0&if=3x3", "change", "pytorch/vision#906"),
     ("#see/clothing/0/inception3a", "see", "inception (3a)"),
