@@ -49,7 +49,7 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     add = parser.add_argument
-    add("folder", nargs="?", type=Path, help="folder that split_dataset.py wrote")
+    add("folder", nargs="?", type=cli.pathname, help="folder that split_dataset.py wrote")
     add("--dataset", choices=["fashionmnist"], help="a built-in dataset, instead of a folder")
     args = parser.parse_args()
     if (args.folder is None) == (args.dataset is None):

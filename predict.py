@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     cli.add_checkpoint_options(parser)
     add = parser.add_argument
-    add("photos", nargs="+", type=Path, metavar="PHOTO", help="image files or folders")
+    add("photos", nargs="+", type=cli.pathname, metavar="PHOTO", help="image files or folders")
     add("--top-k", type=cli.positive(int), default=3, metavar="K", help="classes per photo (3)")
     add("--invert", action="store_true", help="swap dark and light before classifying")
     add(

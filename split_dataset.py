@@ -55,10 +55,15 @@ def parse_args() -> argparse.Namespace:
         description=cli.summary(__doc__), formatter_class=cli.HelpFormatter
     )
     add = parser.add_argument
-    add("source", nargs="?", type=Path, help="folder or zip: Cat/1.jpg, cat.1.jpg, train/Cat/1.jpg")
+    add(
+        "source",
+        nargs="?",
+        type=cli.pathname,
+        help="folder or zip: Cat/1.jpg, cat.1.jpg, train/Cat/1.jpg",
+    )
     pets = "instead of SOURCE: 7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)"
     add("--download", choices=["oxford-pets"], help=pets)
-    add("--output", type=Path, default=Path("data/catsdogs"), help="folder to write")
+    add("--output", type=cli.pathname, default=Path("data/catsdogs"), help="folder to write")
     add("--ratios", type=float, nargs=3, metavar="R", help="train, val and test (0.8 0.1 0.1)")
     add("--seed", type=cli.seed, help="of the random split (0)")
     mode = "copy the photos, or link to them (a zip can only be copied)"

@@ -1,8 +1,9 @@
-"""Types of options for argparse: numbers within bounds."""
+"""Types of options for argparse: numbers within bounds, and paths."""
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -35,6 +36,16 @@ def positive(kind: type) -> Callable[[str], Any]:
 def not_negative(kind: type) -> Callable[[str], Any]:
     """An argparse type: a finite number, 0 or above."""
     return number(kind, 0)
+
+
+def pathname(text: str) -> Path:
+    """An argparse type: a path, not an empty one, which would be the current folder.
+
+    A shell makes one of a variable that is not set: --output-dir "$OUTPUT".
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty; . is the current folder")
+    return Path(text)
 
 
 seed = number(int, 0, 2**31)

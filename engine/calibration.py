@@ -157,8 +157,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Fit a checkpoint's temperature to its validation images; the file keeps it."
     )
-    parser.add_argument("checkpoint", type=Path, help="best.pth of a run, or an exported file")
-    parser.add_argument("--data-dir", type=Path, help="the data, where it is not where it was")
+    parser.add_argument(
+        "checkpoint", type=cli.pathname, help="best.pth of a run, or an exported file"
+    )
+    parser.add_argument(
+        "--data-dir", type=cli.pathname, help="the data, where it is not where it was"
+    )
     parser.add_argument("--device", default="auto", help=cli.NAMES)
     args = parser.parse_args()
     before, after = inference.calibrate(args.checkpoint, args.data_dir, args.device)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from engine import checkpoint, distributed
-from engine.argument_types import fraction, not_negative, pixels, positive, seed
+from engine.argument_types import fraction, not_negative, pathname, pixels, positive, seed
 from engine.device import (
     NAMES,
     amp_dtype,
@@ -21,7 +21,7 @@ from engine.device import (
     pick_device,
     set_precision,
 )
-from engine.errors import Interrupted, UserError, known_problem, quote
+from engine.errors import Interrupted, UserError, known_problem, one_line, quote
 from engine.optim import OPTIMIZERS, SCHEDULERS
 from engine.signals import stopping
 
@@ -50,7 +50,7 @@ def run(main: Callable[[], None]) -> None:
             print(f"interrupted; go on with: {command}", file=sys.stderr)
         code = 128 + stop.signal
     except (UserError, OSError) as error:
-        print(f"{name}: error: {' '.join(str(error).split())}{who()}", file=sys.stderr)
+        print(f"{name}: error: {one_line(' '.join(str(error).split()))}{who()}", file=sys.stderr)
         code = 2
     except (RuntimeError, MemoryError) as error:
         if distributed.is_lost_peer(error):
@@ -104,7 +104,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add("--aux-heads", action=on_off, help="GoogLeNet's auxiliary heads (default: from 80 px on)")
 
     add = parser.add_argument_group("data").add_argument
-    add("--data-dir", type=Path, help="folder of the data, if not in the usual place")
+    add("--data-dir", type=pathname, help="folder of the data, if not in the usual place")
     add("--limit", type=positive(int), metavar="N", help="use at most N images of each set")
     add("-j", "--workers", type=not_negative(int), default=0, help="extra processes to read data")
     add(
@@ -152,8 +152,8 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
         help="save memory, not time: recompute activations instead of keeping them",
     )
     add("--seed", type=seed, default=0, help="for weights, data order, augmentation, dropout")
-    add("--output-dir", type=Path, help="folder to write to (default: one in checkpoints/)")
-    add("--resume", type=Path, metavar="PATH", help="continue the run that wrote this last.pth")
+    add("--output-dir", type=pathname, help="folder to write to (default: one in checkpoints/)")
+    add("--resume", type=pathname, metavar="PATH", help="continue the run that wrote this last.pth")
     add("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     return parser
 
@@ -225,7 +225,7 @@ def check_config(parser: argparse.ArgumentParser, config: dict[str, Any], path: 
             continue
         try:
             converted = value if is_switch else (action.type or str)(str(value))
-            is_text = action.type in (None, Path) or not isinstance(value, str)
+            is_text = action.type in (None, pathname) or not isinstance(value, str)
             good = isinstance(value, bool) == is_switch and is_text
         except (ValueError, argparse.ArgumentTypeError):
             good = False
@@ -280,7 +280,7 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """What test.py and predict.py ask; the checkpoint tells them the rest."""
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="the trained network, such as best.pth"
+        "--checkpoint", type=pathname, metavar="PATH", help="the trained network, such as best.pth"
     )
     parser.add_argument("--device", default="auto", help=NAMES)
 

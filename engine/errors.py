@@ -72,9 +72,13 @@ def known_problem(error: Exception) -> str:
     text = str(error)
     if "DataLoader worker (pid" in text:  # torch's notice that one was killed
         return f"{text.partition('. ')[0]}: out of memory? --workers 0 takes less"
-    # NumPy's, the CPU's if the system refuses at once, a GPU's ("MPS backend out of memory").
-    if isinstance(error, MemoryError) or "CPUAllocator" in text or "out of memory" in text:
+    # NumPy's, the CPU's if the system refuses at once, a GPU's ("MPS backend out of memory"), and
+    # its libraries' (CUBLAS_STATUS_ALLOC_FAILED).
+    signs = ("CPUAllocator", "out of memory", "_ALLOC_FAILED")
+    if isinstance(error, MemoryError) or any(sign in text for sign in signs):
         return OUT_OF_MEMORY
+    if "no kernel image" in text:  # for cards older or newer than those it was built for
+        return "this torch has no code for this GPU: install another build of it, or --device cpu"
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return f"--compile: cannot be done here, leave it out: {text.partition(chr(10))[0]}"
     return ""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch._dynamo
 
 import train_fashionmnist
 from engine import cli, distributed
+from engine.errors import UserError
 
 
 @pytest.mark.parametrize("empty", [torch.empty, np.empty])
@@ -41,6 +43,9 @@ def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
             "worker (pid 7) is killed by signal: Killed: out of memory? --workers",
         ),
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory: lo"),
+        (RuntimeError("CUDA error: no kernel image is available for"), "no code for this GPU"),
+        (UserError("photos/\x1b[2J: gone"), r"error: photos/\x1b[2J: gone"),
         (
             torch._dynamo.exc.Unsupported("x"),
             "--compile: cannot be done here, leave it out: x",
@@ -119,9 +124,10 @@ def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys, model, size, 
         (cli.fraction, {"0": 0.0, "0.999": 0.999}, ["1", "-0.1", "nan"]),
         (cli.pixels, {"1": 1, "8192": 8192}, ["0", "8193"]),
         (cli.seed, {"0": 0, "2147483647": 2**31 - 1}, ["-1", "2147483648"]),
+        (cli.pathname, {"a b": Path("a b"), ".": Path()}, [""]),
     ],
 )
-def test_types_of_numbers(convert, good, bad):
+def test_types_of_options(convert, good, bad):
     assert {text: convert(text) for text in good} == good
     for text in bad:
         with pytest.raises((argparse.ArgumentTypeError, ValueError)):
