@@ -28,7 +28,7 @@ from engine import calibration, cli, report
 from engine.device import eval_batch_size
 from engine.errors import UserError, one_line
 from engine.files import write_json, write_table
-from engine.inference import data_folder, load_classifier, open_split
+from engine.inference import data_folder, load_classifier, open_split, trained_on_sample
 from engine.provenance import provenance, record_look, sha256
 
 SPLITS = {"test": "test", "val": "validation"}  # --split, and how it is called
@@ -83,18 +83,20 @@ def main() -> None:
     if results == "test":  # all of the test set, by which a result is reported
         record_look(summary)
 
-    # The numbers.
-    write_json(summary, folder / "summary.json")
-    write_table(table, folder / "classes.csv", float_format="%.4f")
-    answers = folder / "predictions.csv"
-    report.write_predictions(images.files, labels, probabilities, classes, answers)
-    print(table.to_string(float_format="{:.4f}".format))
-    print(f"\n{len(labels):,} {SPLITS[args.split]} images ({what}): ", end="")
-    print(f"accuracy {summary['accuracy']:.2%}", end="")
-    print(f", balanced {summary['balanced_accuracy']:.2%}", end="")
-    print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}")
-    print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
-    print(f"{summary['ece']:.2%} ({summary['ece_uncalibrated']:.2%} without it)", flush=True)
+    # The numbers: printed also if the disk is full.
+    try:
+        write_json(summary, folder / "summary.json")
+        write_table(table, folder / "classes.csv", float_format="%.4f")
+        answers = folder / "predictions.csv"
+        report.write_predictions(images.files, labels, probabilities, classes, answers)
+    finally:
+        print(table.to_string(float_format="{:.4f}".format))
+        print(f"\n{len(labels):,} {SPLITS[args.split]} images ({what}): ", end="")
+        print(f"accuracy {summary['accuracy']:.2%}", end="")
+        print(f", balanced {summary['balanced_accuracy']:.2%}", end="")
+        print(f", loss {summary['loss']:.4f}, in {summary['arithmetic']}")
+        print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
+        print(f"{summary['ece']:.2%} ({summary['ece_uncalibrated']:.2%} without it)", flush=True)
 
     # What is left to look at.
     report.write_confusion(confusion, classes, folder)
@@ -112,13 +114,17 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add(
         "--data-dir",
-        type=Path,
+        type=cli.pathname,
         help="the data, if not in the usual place; or any folder or zip of photos, with a folder "
         "for each class",
     )
     add("--split", choices=SPLITS, default="test", help="which images of the data (default: test)")
     add("--sample", action="store_true", help="use the bundled sample's images")
-    add("--output-dir", type=Path, help="folder to write to (default: beside the checkpoint)")
+    add(
+        "--output-dir",
+        type=cli.pathname,
+        help="folder to write to (default: beside the checkpoint)",
+    )
     add(
         "-b",
         "--batch-size",
@@ -145,6 +151,11 @@ def open_images(
     classes, size, channels = metadata["classes"], metadata["stored_size"], metadata["channels"]
     is_fashionmnist = metadata["dataset"] == "fashionmnist"
     if is_fashionmnist and not (data_dir and holds_photos(data_dir)):
+        if split == "val" and sample != trained_on_sample(metadata):
+            raise UserError(
+                f"--split val: {'leave out' if sample else 'add'} --sample, as in training: the "
+                "other validation images were training images, some or most of them"
+            )
         images = open_split(metadata, split, data_dir, sample)
         if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
             raise UserError("the checkpoint describes FashionMNIST wrongly: the file is damaged")
@@ -175,7 +186,8 @@ def open_images(
 def holds_photos(path: Path) -> bool:
     """Whether it is a zip, or a folder of any files but FashionMNIST's, which are named -ubyte."""
     files = [file.name for file in path.rglob("*") if file.is_file()]
-    return path.is_file() or (bool(files) and not any("-ubyte" in name for name in files))
+    is_zip = any(file.is_file() for file in (path, *path.parents))  # or a folder in one
+    return is_zip or (bool(files) and not any("-ubyte" in name for name in files))
 
 
 def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:

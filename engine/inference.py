@@ -147,17 +147,23 @@ def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier
 
 
 def open_split(
-    metadata: dict[str, Any], split: str, data_dir: Path | None = None, sample: bool = False
+    metadata: dict[str, Any],
+    split: str,
+    data_dir: Path | None = None,
+    sample: bool | None = None,
 ) -> ImageDataset:
     """The "train", "val" or "test" images of the data that a checkpoint was trained on.
 
     Args:
         data_dir: where they are, if not in the usual place.
-        sample: FashionMNIST's bundled sample.
+        sample: FashionMNIST's bundled sample; None: if that was trained on. Each has validation
+            images that are training images of the other.
 
     Raises:
         UserError: they are not there, or of classes that the checkpoint does not know.
     """
+    if sample is None:
+        sample = trained_on_sample(metadata)
     if metadata["dataset"] == "fashionmnist":
         folder = fashionmnist.find(data_dir, sample)
         if split == "test":
@@ -168,6 +174,11 @@ def open_split(
     folder = data_folder(metadata, data_dir)
     images = photo_folder.load_split(folder, split, metadata["stored_size"])
     return images.labelled_as(metadata["classes"], folder)
+
+
+def trained_on_sample(metadata: dict[str, Any]) -> bool:
+    """Whether the network was trained on FashionMNIST's bundled sample."""
+    return bool(metadata["config"].get("sample"))
 
 
 def calibrate(
@@ -184,7 +195,7 @@ def calibrate(
     """
     classifier = load_classifier(path, device)
     metadata, before = classifier.metadata, classifier.temperature
-    images = open_split(metadata, "val", data_dir, bool(metadata["config"].get("sample")))
+    images = open_split(metadata, "val", data_dir)
     folder, size = data_folder(metadata, data_dir), metadata["stored_size"]
     if folder and photo_folder.dataset_name(folder) != metadata["dataset"]:
         raise UserError(

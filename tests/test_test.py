@@ -89,7 +89,7 @@ def test_validation_images_are_those_that_chose_it(run, trained, tmp_path, monke
     looks = []
     monkeypatch.setattr(test_script, "record_look", looks.append)
     path = tmp_path / "best.pth"
-    path.write_bytes(trained.read_bytes())
+    checkpoint.save(checkpoint.load(trained) | {"config": {"sample": True}}, path)
     out = run(test_script, "--checkpoint", path, "--sample", "--split", "val").out
     summary = json.loads((tmp_path / "best_val_sample" / "summary.json").read_text())
     assert "500 validation images" in out
@@ -100,6 +100,10 @@ def test_validation_images_are_those_that_chose_it(run, trained, tmp_path, monke
     with pytest.raises(UserError, match=r"--split val: .*mine is no split"):
         photos = write_clothes(tmp_path / "mine")
         run(test_script, "--checkpoint", path, "--data-dir", photos, "--split", "val")
+    with pytest.raises(UserError, match="add --sample"):
+        run(test_script, "--checkpoint", path, "--split", "val")
+    with pytest.raises(UserError, match="leave out --sample"):
+        run(test_script, "--checkpoint", trained, "--sample", "--split", "val")
     assert not looks
 
 
@@ -178,6 +182,23 @@ def test_any_folder_of_class_folders(layout, classes, judge, tmp_path):
     }
     again, _ = judge(zipped(photos, tmp_path / "photos.zip"))
     pd.testing.assert_frame_equal(answers, again)
+
+
+def test_a_folder_in_a_zip(judge, tmp_path):
+    photos = write_clothes(tmp_path / "photos", "all/{class_name}/{number}.jpg")
+    answers, _ = judge(photos)
+    again, _ = judge(zipped(photos, tmp_path / "photos.zip") / "all")
+    pd.testing.assert_frame_equal(answers.drop(columns="file"), again.drop(columns="file"))
+
+
+def test_a_full_disk_costs_no_numbers(judge, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(test_script, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        judge(write_clothes(tmp_path / "photos"))
+    assert "test images" in capsys.readouterr().out
 
 
 def test_photos_are_treated_as_predict_treats_them(judge, trained, tmp_path):
