@@ -243,6 +243,9 @@ def build_model(
         weights = checkpoint.best_weights(start)
         if start["classes"] != classes:
             weights = without_classifier(weights)
+        elif start["dataset"] != photo_folder.dataset_name(args.data_dir) and distributed.is_main():
+            print(f"note: --init {args.init}: was trained on another split of these classes; some")
+            print("of its training photos may be validation or test photos in this one")
     elif args.init == "imagenet" and not resumed:
         weights = from_torchvision(download_imagenet(args.model, args.batch_norm), model)
     if weights:

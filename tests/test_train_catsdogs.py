@@ -251,6 +251,16 @@ def test_init_from_fashionmnist(run, ready, fashionmnist_checkpoint, monkeypatch
     assert started["linear.weight"].shape == (2, 1024)
 
 
+def test_weights_of_another_split_of_the_same_classes_are_noted(run, split, ready, train, tmp_path):
+    """As after adding photos and splitting again."""
+    again = ("--init", train(), "--dry-run")
+    other = split(tmp_path / "photos", "--seed", "1", folder="other")
+    run(compute_mean_std, other)
+    for folder, is_noted in ((ready, False), (other, True)):
+        out = run(train_catsdogs, "--data-dir", folder, *SMALL, *again).out
+        assert ("was trained on another split of these classes" in out) == is_noted
+
+
 def test_a_folder_that_cannot_be_written_to_is_noticed_before_decoding(error_of, ready, tmp_path):
     (tmp_path / "file").touch()
     output = ("--output-dir", tmp_path / "file" / "run")
