@@ -59,14 +59,14 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 
     loss, accuracy, rate = grid.flat
     style = {"marker": "o", "markersize": 3}
-    for axes, name, note in (
-        (loss, "loss", "as minimised"),
-        (accuracy, "accuracy", "augmented images"),
+    for axes, name, note, corner in (  # given, since to look for the best takes long
+        (loss, "loss", "as minimised", "upper right"),
+        (accuracy, "accuracy", "augmented images", "lower right"),
     ):
         axes.plot(frame.epoch, frame[f"train_{name}"], label=f"training ({note})", **style)
         axes.plot(frame.epoch, frame[f"val_{name}"], label="validation", **style)
         axes.set_title(name)
-        axes.legend()
+        axes.legend(loc=corner)
     accuracy.set_title(f"accuracy: best in validation {frame.val_accuracy.max():.2%}")
     accuracy.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole per cents
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
