@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from docs.style import LARGE, SMALL, canvas, colour, write
+from docs.style import LARGE, ON_SLIDES, SMALL, bar, canvas, colour, write
 from engine.report import pyplot
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 NETWORKS = {"googlenet": "GoogLeNet", "vgg16": "VGG16"}
-SHIRTS = ["T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"]  # what is confused with shirts
 
 
 def fashionmnist_confusion() -> "Figure":
@@ -40,24 +39,23 @@ def fashionmnist_confusion() -> "Figure":
     return figure
 
 
-def fashionmnist_shirts() -> "Figure":
-    """What shirts are taken for, and what for shirts: large enough for a slide."""
-    cell, below, size = 70, 80, 13.5
-    figure, axes = canvas(below + 5 * cell + 70)
-    for left, name in zip((104, 470), NETWORKS, strict=True):
-        whole = confusion(name)
-        frame = whole.loc[SHIRTS, SHIRTS]
-        write(axes, (left, 20), NETWORKS[name], size=15, align="left", bold=True)
-        text = f"{mistakes(frame)} of its {mistakes(whole)} mistakes"
-        write(axes, (left, 52), text, "muted", size, "left")
-        cells(axes, frame, NETWORKS[name], (left, below, cell), 15)
-        for row, true in enumerate(label.partition("/")[0] for label in SHIRTS):
-            if left < 200:
-                write(axes, (left - 10, below + cell * (row + 0.5)), true, "muted", size, "right")
-            place = (left + cell * (row + 0.5), below + 5 * cell + 20)
-            write(axes, place, true, "muted", 12.5)
-        write(axes, (left + 2.5 * cell, below + 5 * cell + 52), "taken for", size=size, bold=True)
-    write(axes, (94, below - 18), "true class", size=size, align="right", bold=True)
+def fashionmnist_wrong() -> "Figure":
+    """How many test images of each class the networks get wrong, the hardest class first."""
+    figure, axes = canvas(322, ON_SLIDES)
+    frames = {network: confusion(name) for name, network in NETWORKS.items()}
+    wrong = pd.DataFrame({name: f.sum(axis=1) - np.diag(f) for name, f in frames.items()})
+    wrong = wrong.sort_values("GoogLeNet", ascending=False)
+    length = 530 / wrong.to_numpy().max()  # of a bar, px for each image
+    title = "wrong answers to 1,000 test images of each class"
+    write(axes, (14, 18), title, size=LARGE, align="left", bold=True)
+    for network, x in (("GoogLeNet", 730), ("VGG16", 816)):
+        write(axes, (x, 18), network, network, align="right", bold=True)
+        for row, count in enumerate(wrong[network]):
+            y = 53 + 28 * row
+            bar(axes, (130, y if network == "VGG16" else y - 11), (length * count, 10), network)
+            write(axes, (x, y), str(count), network, align="right")
+    for row, name in enumerate(wrong.index):
+        write(axes, (118, 53 + 28 * row), name, align="right", bold=row == 0)
     return figure
 
 
@@ -91,4 +89,4 @@ def cells(
             write(axes, (x + cell / 2, y + cell / 2), str(count), kind, size)
 
 
-DRAWINGS = (fashionmnist_confusion, fashionmnist_shirts)
+DRAWINGS = (fashionmnist_confusion, fashionmnist_wrong)

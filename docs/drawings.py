@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 
 from docs import module_drawings, number_drawings, window_drawings
 from docs.networks import on_meta, outputs, parameters, rows_of, times, window
-from docs.style import LARGE, SMALL, arrow, bar, box, canvas, colour, output_folder, save, write
+from docs.style import (
+    LARGE,
+    ON_SLIDES,
+    SMALL,
+    arrow,
+    bar,
+    box,
+    canvas,
+    colour,
+    output_folder,
+    save,
+    write,
+)
 from engine.report import pyplot
 from models.googlenet import AUX_WEIGHT, INCEPTION, GoogLeNet
 from models.vgg16 import CONFIG_D, VGG16
@@ -58,88 +70,90 @@ def slab(axes: "Axes", left: float, middle: float, shape: tuple[int, ...], kind:
 
 def vgg16() -> "Figure":
     """VGG16: thirteen convolutions in five blocks, five poolings, three fully connected layers."""
-    figure, axes = canvas(372)
+    figure, axes = canvas(366, ON_SLIDES)
     sizes, model = outputs(VGG16), on_meta(VGG16)
     macs = sum(row.macs for row in rows_of(VGG16))
     totals = f"{parameters(model):,} parameters, {macs / 1e9:.1f} billion multiply-accumulates"
-    write(axes, (14, 20), "VGG16", size=LARGE, align="left", bold=True)
-    write(axes, (78, 20), totals, "muted", align="left")
-    middle, below = 162, 274
+    write(axes, (14, 18), "VGG16", size=LARGE, align="left", bold=True)
+    write(axes, (92, 18), totals, "muted", align="left")
+    write(axes, (816, 18), "height: √side, width: channels", "muted", SMALL, "right")
+    middle, below = 158, 262
     image = (model.in_channels, model.image_size, model.image_size)
     slab(axes, 14, middle, image, "muted")
-    write(axes, (14, below), "image", align="left", bold=True)
-    write(axes, (14, below + 18), times(image), "muted", SMALL, "left")
-    scale = "height: square root of the side; width: channels"
-    write(axes, (816, 20), scale, "muted", SMALL, "right")
+    write(axes, (14, below), "image", size=SMALL, align="left", bold=True)
+    write(axes, (14, below + 21), times(image, ""), "muted", SMALL, "left")
     for number, (block, widths) in enumerate(CONFIG_D.items(), 1):
-        left = column = 109 + 116 * (number - 1)
+        left = column = 104 + 113 * (number - 1)
         for index in range(1, len(widths) + 1):
             shape = sizes[f"{block}.conv{number}_{index}"]
             left = slab(axes, left, middle, shape, "convolution") + 1.5
         pooled = sizes[f"{block}.pool{number}"]
         slab(axes, left + 2.7 * shape[1] ** 0.5 + 8, middle, pooled, "pooling")
         kernel = window(model.get_submodule(f"{block}.conv{number}_1"))[0]
-        write(axes, (column, below), f"block {number}", align="left", bold=True)
-        convolutions = f"{len(widths)} conv {kernel}×{kernel}\n{times(shape)}"
-        write(axes, (column, below + 18), convolutions, "convolution", SMALL, "left")
+        write(axes, (column, below), f"block {number}", size=SMALL, align="left", bold=True)
+        convolutions = f"{len(widths)} conv {kernel}×{kernel}\n{times(shape, '')}"
+        write(axes, (column, below + 21), convolutions, "convolution", SMALL, "left")
         kernel = window(model.get_submodule(f"{block}.pool{number}"))[0]
-        pool = f"max pool {kernel}×{kernel}\n{times(pooled)}"
-        write(axes, (column, below + 54), pool, "pooling", SMALL, "left")
-    column = 109 + 116 * 5 + 2
-    write(axes, (column, below), "fully connected", align="left", bold=True)
+        pool = f"max pool {kernel}×{kernel}\n{times(pooled, '')}"
+        write(axes, (column, below + 67), pool, "pooling", SMALL, "left")
+    column = 104 + 113 * 5 + 1
+    write(axes, (column, below), "fully connected", size=SMALL, align="left", bold=True)
     for index, name in enumerate(("fc1", "fc2", "fc3")):
-        left = column + 46 * index
+        left = column + 51 * index
         slab(axes, left + 8, middle, sizes[f"classifier.{name}"], "linear")
-        write(axes, (left, below + 18), times(sizes[f"classifier.{name}"]), "linear", SMALL, "left")
+        write(axes, (left, below + 21), times(sizes[f"classifier.{name}"]), "linear", SMALL, "left")
     values = f"the first sees all\n{model.classifier.fc1.in_features:,} values"
-    write(axes, (column, below + 54), values, "muted", SMALL, "left")
+    write(axes, (column, below + 67), values, "muted", SMALL, "left")
     return figure
 
 
 def googlenet_slabs() -> "Figure":
     """GoogLeNet drawn to the scale of VGG16: after the stem all maps are small."""
-    figure, axes = canvas(400)
+    figure, axes = canvas(366, ON_SLIDES)
     sizes, model = outputs(GoogLeNet), on_meta(GoogLeNet)
-    macs = sum(row.macs for row in rows_of(GoogLeNet, aux_heads=False))
-    totals = f"{parameters(on_meta(GoogLeNet, aux_heads=False)):,} parameters, "
-    totals += f"{macs / 1e9:.1f} billion multiply-accumulates"
-    write(axes, (14, 20), "GoogLeNet", size=LARGE, align="left", bold=True)
-    write(axes, (104, 20), totals, "muted", align="left")
-    write(axes, (816, 20), "to the scale of VGG16’s drawing", "muted", SMALL, "right")
-    middle, below = 172, 284
+    write(axes, (14, 18), "GoogLeNet", size=LARGE, align="left", bold=True)
+    write(axes, (816, 18), "to the scale of VGG16’s drawing", "muted", SMALL, "right")
+    middle, below = 180, 296
     image = (model.in_channels, model.image_size, model.image_size)
     slab(axes, 14, middle, image, "muted")
     write(axes, (14, below), "image", align="left", bold=True)
-    write(axes, (14, below + 18), times(image), "muted", SMALL, "left")
+    write(axes, (14, below + 23), f"{model.image_size} px", "muted", align="left")
     modules = {number: [f"inception{n}" for n in INCEPTION if n[0] == number] for number in "345"}
     stages = (
         ("stem", 104, ["conv1", "pool1", "conv2.reduce", "conv2.conv", "pool2"]),
-        ("group 3", 292, [*modules["3"], "pool3"]),
-        ("group 4", 452, [*modules["4"], "pool4"]),
-        ("group 5", 676, [*modules["5"], "avg_pool", "linear"]),
+        ("2 modules", 284, [*modules["3"], "pool3"]),
+        ("5 modules", 424, [*modules["4"], "pool4"]),
+        ("2 modules", 640, [*modules["5"], "avg_pool"]),
+        ("linear", 764, ["linear"]),
     )
+    counts = []
     for stage, column, names in stages:
-        write(axes, (column, below), stage, align="left", bold=True)
-        left = column
-        for line, name in enumerate(names, 1):
+        left, layers = column, 0
+        for name in names:
             part, shape = model.get_submodule(name), sizes[name]
             kind = number_drawings.kind_of(part)
-            label = number_drawings.layer_name(name, part)
-            label = "max pool" if name.startswith("pool") else label
-            write(axes, (column, below + 17 * line), label, kind, SMALL, "left")
-            x = column + (66 if column in (104, 676) else 56)
-            write(axes, (x, below + 17 * line), times(shape), kind, SMALL, "left")
+            layers += {"convolution": 1, "linear": 1, "concatenation": 2}.get(kind, 0)
             side = shape[1] if len(shape) == 3 else 0
             top = middle - 6.3 * side**0.5 - 9 if side else middle
             end = slab(axes, left, middle, shape, kind)
             if kind == "concatenation":
+                label = number_drawings.layer_name(name, part)
                 centre = (left + end) / 2 + 0.13 * 10.5 * side**0.5
-                write(axes, (centre, top - 4), label, size=SMALL)
+                write(axes, (centre, top - 5), label, size=SMALL)
                 if label in ("4a", "4d"):
-                    arrow(axes, (centre, top - 14), (centre, 92))
-                    box(axes, (centre - 24, 64), (48, 26), "linear", ["head"])
+                    arrow(axes, (centre, top - 17), (centre, 90))
+                    box(axes, (centre - 32, 60), (64, 28), "linear", ["head"])
             left = end + (2.7 * side**0.5 if side else 5) + 7
-    write(axes, (626, 77), "in training only", "muted", SMALL, "left")
+        counts.append(layers)
+        write(axes, (column, below), stage, align="left", bold=True)
+        after = sizes[names[0]][1:] or sizes[names[0]]
+        size = f"{model.image_size} → {side}" if stage == "stem" else times(after)
+        write(axes, (column, below + 23), size, "muted", align="left")
+        text = f"{layers} layer{'s' if layers > 1 else ''}"
+        write(axes, (column, below + 46), text, align="left")
+    total = f"{' + '.join(map(str, counts))} = {sum(counts)} layers with weights"
+    write(axes, (130, 18), total, "muted", align="left")
+    write(axes, (614, 74), "in training only", "muted", SMALL, "left")
     return figure
 
 

@@ -59,9 +59,9 @@ def shape(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def times(sizes: tuple[int, ...]) -> str:
+def times(sizes: tuple[int, ...], space: str = " ") -> str:
     """As ``shape``, for pictures."""
-    return " × ".join(f"{size:,}" if len(sizes) == 1 else f"{size}" for size in sizes)
+    return f"{space}×{space}".join(f"{size:,}" if len(sizes) == 1 else f"{size}" for size in sizes)
 
 
 def output_shapes(module: nn.Module, *size: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from docs.networks import (
     rows_of,
     window,
 )
-from docs.style import LARGE, SMALL, bar, canvas, write
+from docs.style import LARGE, ON_SLIDES, SMALL, bar, canvas, write
 from models.googlenet import GoogLeNet, Inception
 from models.vgg16 import VGG16
 
@@ -71,39 +71,76 @@ def columns(
             write(axes, (x + length + 5, y), short(value, unit), "muted", SMALL, "left")
 
 
+def counted(network: str) -> list[tuple[str, str, list[float]]]:
+    """(layer, kind, [parameters, multiply-accumulates]) of a network at inference."""
+    model_class = NETWORKS[network]
+    arguments = {"aux_heads": False} if network == "GoogLeNet" else {}
+    model, rows = on_meta(model_class, **arguments), []
+    for row, (_, names) in zip(
+        rows_of(model_class, **arguments), FILES[model_class].table_rows(model), strict=True
+    ):
+        if row.macs:
+            module = model.get_submodule(names[0])
+            name = layer_name(names[0], module)
+            rows.append((name, kind_of(module), [row.parameters, row.macs]))
+    return rows
+
+
 def parameters_macs() -> "Figure":
     """Parameters and multiply-accumulates of each layer, every column on its own scale."""
     figure, axes = canvas(388)
-    counted = {}
-    for (network, model_class), left in zip(NETWORKS.items(), (14, 434), strict=True):
-        arguments = {"aux_heads": False} if network == "GoogLeNet" else {}
-        model = on_meta(model_class, **arguments)
-        rows = []
-        for row, (_, names) in zip(
-            rows_of(model_class, **arguments), FILES[model_class].table_rows(model), strict=True
-        ):
-            if row.macs:
-                module = model.get_submodule(names[0])
-                name = layer_name(names[0], module)
-                rows.append((name, kind_of(module), [row.parameters, row.macs]))
-        totals = [sum(values) for values in zip(*(row[2] for row in rows), strict=True)]
+    sums, most = [], []
+    for network, left in zip(NETWORKS, (14, 434), strict=True):
+        rows = counted(network)
+        values = list(zip(*(row[2] for row in rows), strict=True))
         write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
         for column, text in enumerate(("parameters", "multiply-accumulates")):
             x = left + 64 + 156 * column
             write(axes, (x, 40), text, "muted", align="left")
-            write(axes, (x, 57), short(totals[column]), align="left", bold=True)
-        most = [max(values) for values in zip(*(row[2] for row in rows), strict=True)]
-        columns(axes, left, rows, most, 102)
-        counted[network] = (*totals, *most)
-    (weights, work, most, _), (small, light, *_) = counted.values()
+            write(axes, (x, 57), short(sum(values[column])), align="left", bold=True)
+        columns(axes, left, rows, [max(column) for column in values], 102)
+        sums.append([sum(column) for column in values])
+        most.append(max(values[0]))
+    (weights, work), (small, light) = sums
     notes = (
-        f"fc1 alone holds {percent(most / weights)} of VGG16’s parameters.",
+        f"fc1 alone holds {percent(most[0] / weights)} of VGG16’s parameters.",
         f"GoogLeNet has 1/{weights / small:.0f} of VGG16’s parameters,",
         f"and does 1/{work / light:.0f} of its work.",
         "Each column has its own scale.",
     )
     for line, note in enumerate(notes):
         write(axes, (434, 322 + ROW * line), note, "muted" if line == 3 else "ink", align="left")
+    return figure
+
+
+def totals() -> "Figure":
+    """What both networks hold and compute, layer by layer along one bar: their weights and work."""
+    figure, axes = canvas(360, ON_SLIDES)
+    left, width, tall = 118, 612, 44
+    tables = {network: counted(network) for network in NETWORKS}
+    for column, (title, top) in enumerate((("parameters", 18), ("multiply-accumulates", 174))):
+        write(axes, (14, top), title, size=LARGE, align="left", bold=True)
+        sums = {n: sum(row[2][column] for row in rows) for n, rows in tables.items()}
+        for line, (network, rows) in enumerate(tables.items()):
+            x, y = left, top + 19 + (tall + 12) * line
+            write(axes, (14, y + tall / 2), network, align="left")
+            for name, kind, values in rows:
+                length = width * values[column] / max(sums.values())
+                bar(axes, (x, y), (max(length - 1, 0.6), tall), kind)
+                if values[column] > sums["VGG16"] / 2:
+                    share = percent(values[column] / sums[network])
+                    text = f"{name} alone: {share}"
+                    write(axes, (x + length / 2, top), text, kind)
+                x += length
+            write(axes, (x + 10, y + tall / 2), short(sums[network]), align="left", bold=True)
+    kinds = {
+        "convolution": "convolutions",
+        "linear": "linear",
+        "concatenation": "inception modules",
+    }
+    for x, (kind, name) in zip((118, 292, 402), kinds.items(), strict=True):
+        bar(axes, (x, 330), (15, 15), kind)
+        write(axes, (x + 23, 338), name, "muted", align="left")
     return figure
 
 
@@ -145,4 +182,4 @@ def activation_memory() -> "Figure":
     return figure
 
 
-DRAWINGS = (parameters_macs, activation_memory)
+DRAWINGS = (parameters_macs, totals, activation_memory)

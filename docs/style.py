@@ -35,6 +35,7 @@ KINDS = (
 WIDTH = 830  # px: how wide GitHub shows a page's picture
 PX = 1 / 96  # inches
 SMALL, NORMAL, LARGE = 9, 9.5, 11  # pt
+ON_SLIDES = 1.25  # how much larger the text of drawings is that slides show, too
 # Readers' own fonts; none is wider than DejaVu Sans, with which all is laid out.
 FONTS = "-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial"
 
@@ -61,8 +62,14 @@ def output_folder(doc: str | None) -> Path:
     return folder
 
 
-def canvas(height: float) -> tuple["Figure", "Axes"]:
-    """A picture whose coordinates are pixels from the upper left corner."""
+def canvas(height: float, letters: float = 1) -> tuple["Figure", "Axes"]:
+    """A picture whose coordinates are pixels from the upper left corner.
+
+    Args:
+        letters: by how much ``write`` and ``box`` enlarge the text of this picture:
+            ``ON_SLIDES`` makes SMALL 16 pt where the picture fills a slide.
+    """
+    pyplot().rcParams["font.size"] = letters * NORMAL
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))
@@ -80,10 +87,10 @@ def write(  # noqa: PLR0913 (where, what, and how it looks)
     bold: bool = False,
 ) -> None:
     """Text whose middle line is at that height; the first of several lines, if it has them."""
-    weight = "bold" if bold else "normal"
+    weight, letters = "bold" if bold else "normal", pyplot().rcParams["font.size"] / NORMAL
     for line, part in enumerate(text.split("\n")):
-        place = (at[0], at[1] + 16 * line)
-        style = {"color": colour(kind), "fontsize": size, "ha": align, "weight": weight}
+        place = (at[0], at[1] + 16 * letters * line)
+        style = {"color": colour(kind), "fontsize": letters * size, "ha": align, "weight": weight}
         axes.text(*place, part, va="center_baseline", **style)
 
 
@@ -102,10 +109,11 @@ def box(
     style = {"facecolor": colour(kind, share), "edgecolor": colour(kind), "linewidth": 1}
     shape = "round,pad=0,rounding_size=4"
     axes.add_patch(FancyBboxPatch(at, width, height, boxstyle=shape, **style))
-    first = top + height / 2 - 8 * (len(lines) - 1)
+    apart = 16 * pyplot().rcParams["font.size"] / NORMAL
+    first = top + height / 2 - apart * (len(lines) - 1) / 2
     for line, text in enumerate(lines):
         bold = line == 0
-        write(axes, (left + width / 2, first + 16 * line), text, size=SMALL, bold=bold)
+        write(axes, (left + width / 2, first + apart * line), text, size=SMALL, bold=bold)
 
 
 def bar(axes: "Axes", at: tuple[float, float], size: tuple[float, float], kind: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from docs.networks import layers_of, on_meta, receptive_field, window
-from docs.style import EXAMPLES, LARGE, NORMAL, PX, WIDTH, bar, canvas, colour, write
+from docs.style import EXAMPLES, LARGE, NORMAL, ON_SLIDES, PX, WIDTH, bar, canvas, colour, write
 from engine.report import pyplot
 from models.googlenet import GoogLeNet, SameMaxPool
 from models.vgg16 import VGG16
@@ -101,26 +101,26 @@ def plane(
 
 def two_3x3_are_one_5x5() -> "Figure":
     """Two 3x3 convolutions see the 25 pixels of one 5x5, with 18 weights in place of 25."""
-    figure, axes = canvas(432)
-    ways = ((14, "two 3×3, stacked", (3, 3), (66, 158, 252)), (428, "one 5×5", (5,), (66, 252)))
+    figure, axes = canvas(372, ON_SLIDES)
+    ways = ((14, "two 3×3, stacked", (3, 3), (44, 122, 204)), (456, "one 5×5", (5,), (44, 204)))
     for left, title, kernels, tops in ways:
-        write(axes, (left, 20), title, size=LARGE, align="left", bold=True)
-        grid, cells = plane(axes, left + 180, tops[0], 1, "convolution", 1), 1
-        write(axes, (left + 318, tops[0] + 8), "1 unit", "muted", align="left")
+        write(axes, (left, 18), title, size=LARGE, align="left", bold=True)
+        grid, cells = plane(axes, left + 124, tops[0], 1, "convolution", 1), 1
+        write(axes, (left + 264, tops[0] + 8), "1 unit", "muted", align="left")
         for kernel, top in zip(kernels, tops[1:], strict=True):
             above, cells = grid, cells + kernel - 1
             last = top == tops[-1]
             # Of the middle map one unit stands out, and in the image what that unit sees.
             grid = plane(
                 axes,
-                left + 180,
+                left + 124,
                 top,
                 cells,
                 "muted" if last else "convolution",
                 kernel if last else 1,
             )
             text = f"{cells}×{cells} {'pixels' if last else 'units'}"
-            write(axes, (left + 318, top + 7.5 * cells), text, "muted", align="left")
+            write(axes, (left + 264, top + 7.5 * cells), text, "muted", align="left")
             for row in (0, 1):
                 for column in (0, 1):
                     reach = kernel if last or len(kernels) == 1 else cells
@@ -130,15 +130,15 @@ def two_3x3_are_one_5x5() -> "Figure":
         x = left
         for kernel in kernels:
             for index in range(kernel**2):
-                place = (x + 13 * (index % kernel), 352 + 13 * (index // kernel))
+                place = (x + 13 * (index % kernel), 296 + 13 * (index // kernel))
                 bar(axes, place, (11, 11), "convolution")
             x += 13 * kernel + 14
         terms = " + ".join(f"{kernel**2}" for kernel in kernels)
         total = f"{terms} = {sum(k**2 for k in kernels)}" if len(kernels) > 1 else terms
-        y = 352 + 13 * kernels[0] / 2
-        write(axes, (x + 4, y - 9), f"{total} weights", align="left", bold=True)
-        text = f"for each pair of channels; {len(kernels)} × ReLU"
-        write(axes, (x + 4, y + 9), text, "muted", align="left")
+        y = 296 + 13 * kernels[0] / 2
+        write(axes, (x + 4, y - 11), f"{total} weights", align="left", bold=True)
+        text = f"per pair of channels, {len(kernels)} × ReLU"
+        write(axes, (x + 4, y + 11), text, "muted", align="left")
     return figure
 
 
