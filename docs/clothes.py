@@ -68,7 +68,7 @@ def main() -> None:
 def drawing() -> "Figure":
     """Images of FashionMNIST, and photos of the same kinds of things."""
     _, images = fashionmnist.load_train_val(fashionmnist.find(sample=True), sample=True)
-    side, gap, above, apart = 126, 6, 30, 44
+    side, gap, above, apart = 127, 6, 30, 44
     height = above + side
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
     for half, title in enumerate(("FashionMNIST: 28 px, grey, on black", "photos taken at home")):

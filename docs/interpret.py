@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
-from docs.style import FIGURES, LARGE, LIGHT, PX, SMALL, WIDTH, colour, save_pixels
+from docs.style import FIGURES, LARGE, LIGHT, NORMAL, PX, WIDTH, colour, save_pixels
 from engine import cli
 from engine.explain import STAGES, activations, cell_centres, evidence
 from engine.inference import Classifier, load_classifier, open_split
@@ -64,16 +64,15 @@ def main() -> None:
             save_pixels(figure, args.output_dir / f"{args.checkpoint.stem}_{kind}.{ending}")
 
 
-def grid_of_images(rows: int, columns: int, above: float = 0) -> tuple["Figure", np.ndarray]:
-    """A page-wide figure of square axes without ticks; ``above``: pixels over each for a title."""
+def grid_of_images(columns: int, above: list[float]) -> tuple["Figure", np.ndarray]:
+    """A page-wide figure of square axes without ticks; ``above``: pixels over each row."""
     side = (WIDTH - 20 - 6 * (columns - 1)) / columns
-    height = 30 + rows * (side + above + 6)
-    figure, grid = (
-        pyplot().figure(figsize=(WIDTH * PX, height * PX)),
-        np.empty((rows, columns), "O"),
-    )
+    tops = 30 + np.cumsum(above) + (side + 6) * np.arange(len(above))
+    height = tops[-1] + side + 6
+    figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
+    grid = np.empty((len(above), columns), "O")
     for row, column in np.ndindex(grid.shape):
-        left, top = 10 + column * (side + 6), 30 + row * (side + above + 6) + above
+        left, top = 10 + column * (side + 6), tops[row]
         box = (left / WIDTH, 1 - (top + side) / height, side / WIDTH, side / height)
         grid[row, column] = figure.add_axes(box)
         grid[row, column].set_axis_off()
@@ -91,7 +90,7 @@ def draw_filters(classifier: Classifier) -> "Figure":
     kernels = first.weight.detach().float().numpy()
     kernels = 0.5 + 0.5 * kernels / np.abs(kernels).max((1, 2, 3), keepdims=True)
     side = kernels.shape[-1]
-    figure, grid = grid_of_images(4, 16)
+    figure, grid = grid_of_images(16, [0] * 4)
     for axes, kernel in zip(grid.flat, kernels, strict=True):
         show_image(axes, (255 * kernel).astype(np.uint8))
     headline(figure, f"the {len(kernels)} kernels of the first layer, {side}×{side}; grey is 0")
@@ -103,7 +102,7 @@ def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
     """The photo, and the eight maps of each stage that it excites most."""
     stages = STAGES[classifier.metadata["model"]]
     _, outputs = activations(classifier, photo[None], stages)
-    figure, grid = grid_of_images(len(stages) + 1, 8, 24)
+    figure, grid = grid_of_images(8, [24] * (len(stages) + 1))
     headline(figure, "a photo, and the eight maps that it excites most after each stage")
     show_image(grid[0, 0], photo)
     scale = grid[0, 1].inset_axes((0.1, 0.3, 2.2, 0.12))
@@ -114,7 +113,7 @@ def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
         maps = outputs[stage][0].float()
         strongest = maps.mean((1, 2)).argsort(descending=True)[: len(row)]
         title = f"{stage}: {len(maps)} maps of {maps.shape[1]} × {maps.shape[2]}"
-        row[0].set_title(title, loc="left", fontsize=SMALL)
+        row[0].set_title(title, fontsize=NORMAL)
         for axes, index in zip(row, strongest, strict=True):
             axes.imshow(maps[index].numpy(), cmap="magma", vmin=0)
     return figure
@@ -125,7 +124,7 @@ def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDatase
     turns = [np.sum(images.labels[:i] == label) for i, label in enumerate(images.labels)]
     order = np.argsort(turns, kind="stable")
     chosen = [photo, *images.images[order[1:8]]]
-    figure, grid = grid_of_images(4, 4, 28)
+    figure, grid = grid_of_images(4, [48, 0, 48, 0])
     headline(figure, "where the evidence for the answer lies")
     for number, image in enumerate(chosen):
         above, below = grid[2 * (number // 4) : 2 * (number // 4) + 2, number % 4]
@@ -133,10 +132,8 @@ def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDatase
         show_image(above, image)
         show_image(below, image)
         below.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-        above.set_title(f"{classifier.classes[predicted]} {probability:.0%}", fontsize=LARGE)
-        below.set_title(
-            f"{border_share(heat):.0%} of it on the border", fontsize=SMALL, weight="normal"
-        )
+        answer = f"{classifier.classes[predicted]} {probability:.0%}"
+        above.set_title(f"{answer}\n{border_share(heat):.0%} on the border")
     return figure
 
 
@@ -159,7 +156,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
             peak, place = outputs[name].flatten(2).max(2)
             peaks[name].append(peak)
             places[name].append(place)
-    figure, grid = grid_of_images(8, 8, 24)
+    figure, grid = grid_of_images(8, [24] * 8)
     headline(figure, f"what excites the branches of inception {MODULE} most, and where")
     rows = iter(grid)
     shown = torch.zeros(len(images.classes))  # how many channels of each class so far
@@ -169,7 +166,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
         for channel in choosy_channels(peak, torch.from_numpy(images.labels), shown):
             row = next(rows)
             title = f"{branch}: channel {channel} of {peak.shape[1]}"
-            row[0].set_title(title, loc="left", fontsize=SMALL)
+            row[0].set_title(title, fontsize=NORMAL)
             for axes, best in zip(row, peak[:, channel].argsort(descending=True), strict=False):
                 image = images.images[best]
                 show_image(axes, image)
