@@ -80,15 +80,17 @@ def draw_pair(pair: "list[Axes]", name: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
     mistake = MISTAKES[name]
-    dashed = {"color": colour("muted"), "linestyle": (0, (4, 2))}
+    # Wide and pale, so that it is seen below a line that runs along it.
+    healthy = {"color": colour("muted", 0.4), "linewidth": 5, "solid_capstyle": "round"}
+    wrong = {"color": colour("convolution"), "marker": ".", "clip_on": False}
     largest = 0.0
-    for run, style in ((mistake.run, dashed), (name, {"color": colour("convolution")})):
+    for run, style in ((mistake.run, healthy), (name, wrong)):
         frame, start = log(run), record(run)["start_loss"]
         losses = [start, *frame.train_loss]
         largest = max(largest, *losses)
         # The mean of an epoch stands in its middle, where it was most nearly so.
-        pair[0].plot([0, *(frame.epoch - 0.5)], losses, marker=".", **style)
-        pair[1].plot(frame.epoch, frame.val_accuracy, marker=".", **style)
+        pair[0].plot([0, *(frame.epoch - 0.5)], losses, **style)
+        pair[1].plot(frame.epoch, frame.val_accuracy, **style)
     pair[0].axhline(math.log(10), color=colour("muted"), linewidth=1, linestyle=(0, (1, 2)))
     pair[0].set_title(mistake.title, fontsize=LARGE)
     if largest > LOGARITHMIC:

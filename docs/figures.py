@@ -39,7 +39,8 @@ def main() -> None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         if "reliability" in summary:  # test.py did not always write the bins down
             name = path.name.replace("_test.json", "_calibration")
-            shown = f"{summary['images']:,} test images of {summary['data']}"
+            data = summary["data"].replace("data/catsdogs", "cats and dogs")
+            shown = f"{summary['images']:,} test images of {data}"
             title = f"{network_of(path.name)} on {shown}"
             save(calibration, folder, title, path.name, name=name)
 
@@ -174,27 +175,19 @@ def curves(title: str, log: str) -> "Figure":
 
     frame = table(log)
     figure, grid = pyplot().subplots(
-        1, 3, figsize=(WIDTH * PX, 290 * PX), layout="constrained", width_ratios=(1, 1, 0.8)
+        1, 3, figsize=(WIDTH * PX, 310 * PX), layout="constrained", width_ratios=(1, 1, 0.8)
     )
     figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
-    for axes, name, note in (
-        (grid[0], "loss", "as minimised"),
-        (grid[1], "accuracy", "augmented images"),
-    ):
+    for axes, name in zip(grid, ("loss", "accuracy"), strict=False):
         style = {"color": colour("muted"), "linestyle": (0, (4, 2))}
-        axes.plot(frame.epoch, frame[f"train_{name}"], label=f"training ({note})", **style)
-        axes.plot(frame.epoch, frame[f"val_{name}"], color=colour("ink"), label="validation")
-        axes.set_title(name)
-        axes.legend()
+        axes.plot(frame.epoch, frame[f"train_{name}"], **style)
+        axes.plot(frame.epoch, frame[f"val_{name}"], color=colour("ink"))
+    names = ("training: the loss as minimised, the accuracy on augmented images", "validation")
+    figure.legend(grid[0].get_lines(), names, loc="outside lower left", ncols=2)
     best = frame.loc[frame.val_accuracy.idxmax()]
     grid[1].plot(best.epoch, best.val_accuracy, "o", color=colour("ink"))
-    grid[1].annotate(
-        f"{best.val_accuracy:.2%}",
-        (best.epoch, best.val_accuracy),
-        xytext=(0, -14),
-        textcoords="offset points",
-        ha="right",
-    )
+    grid[0].set_title("loss")
+    grid[1].set_title(f"accuracy: best {best.val_accuracy:.2%}")
     grid[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     grid[2].plot(frame.epoch, 1000 * frame.lr, color=colour("ink"))
     grid[2].set_title("learning rate, × 10⁻³")
@@ -218,12 +211,15 @@ def calibration(title: str, file: str) -> "Figure":
         ("reliability_uncalibrated", "as trained", "muted", (0, (4, 2))),
         ("reliability", "with the temperature", "ink", "-"),
     ):
-        points = [(sure, right) for images, sure, right in summary[key] if images >= FEW]
+        points = [row for row in summary[key] if row[0] >= FEW]
+        images, sure, right = zip(*points, strict=True)
         error = summary["ece" + key.removeprefix("reliability")]
         label = f"{label}: calibration error {error:.1%}"
-        bins.plot(*zip(*points, strict=True), "o", linestyle=style, color=colour(kind), label=label)
-    bins.set(title="is it right as often as it is sure?", xlim=(None, 1.01), ylim=(None, 1.02))
-    bins.set(xlabel="how sure it is", ylabel="how often it is right")
+        bins.plot(sure, right, linestyle=style, color=colour(kind), label=label)
+        areas = [8 + 300 * count / summary["images"] for count in images]
+        bins.scatter(sure, right, areas, color=colour(kind), zorder=2)
+    bins.set(title="is it right as often as it is sure?", xlim=(None, 1.03), ylim=(None, 1.05))
+    bins.set(xlabel="how sure it is (larger dots: more answers)", ylabel="how often it is right")
     figure.legend(loc="outside lower left", ncols=2)
     points = [(row["coverage"], row["accuracy"]) for row in summary["coverage"]]
     surest.plot(*zip(*points, strict=True), "o-", color=colour("ink"))
@@ -245,7 +241,8 @@ def calibration(title: str, file: str) -> "Figure":
     surest.set(title="only answers at least so sure", xlabel="answered", ylabel="right")
     for axes in (bins, surest):
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         few = axes.get_ylim()[0] > 0.95
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if few else 0))
     return figure
