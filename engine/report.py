@@ -216,7 +216,8 @@ def draw_predictions(
     """
     side_by_side = 1 if len(photos) < 4 else 2
     lines = -(-len(photos) // side_by_side)
-    figure, grid = subplots(lines, 2 * side_by_side, (6 * side_by_side, 2.2 * lines))
+    wide, high, letters = ((6, 2.2, 24), (4.2, 1.6, 14))[side_by_side - 1]  # at most a page's width
+    figure, grid = subplots(lines, 2 * side_by_side, (wide * side_by_side, high * lines))
     for axes in grid.flat:
         axes.set_axis_off()
     for (left, right), photo, row in zip(grid.reshape(-1, 2), photos, rows, strict=False):
@@ -227,7 +228,7 @@ def draw_predictions(
         # By number: two names may look the same when shortened.
         bars = right.barh(range(len(row)), values, color="tab:blue" if sure else "silver")
         right.set_title("" if sure else "unsure")
-        right.set_yticks(range(len(row)), map(caption, names))
+        right.set_yticks(range(len(row)), [caption(name, letters) for name in names])
         right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3)
         right.set_xlim(0, 1.2)
         right.set_xticks([])
