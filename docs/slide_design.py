@@ -30,7 +30,7 @@ WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 ACROSS = WIDTH - 2 * MARGIN
 TOP, BOTTOM = 1.45, 6.8  # inches: where the parts under the title may stand
 FONT, MONO = "Arial", "Courier New"  # or Liberation, which is as wide
-TITLE, TEXT, SMALL = 28, 20, 12  # pt
+TITLE, TEXT, SMALL = 28, 20, 16  # pt
 LETTERS = {  # of Arial, by their width in ems; all others are 0.556 wide
     0.22: "ijl'’|",
     0.29: " ft.,:;/I!()[]-r",
@@ -166,6 +166,7 @@ def title_slide(slide: Slide, subtitle: str) -> None:
     left = MARGIN
     for name, shade in KINDS.items():
         rectangle(slide, (left, 6.94, 0.2, 0.2), shade)
+        name = {"concatenation": "inception module"}.get(name, name)
         frame = text_box(slide, (left + 0.3, 6.86, 2.2, 0.36), MSO_ANCHOR.MIDDLE)
         write(frame.paragraphs[0], name, 18, QUIET)
         left += 0.75 + inches(name, 18)
@@ -186,8 +187,8 @@ def skyline(slide: Slide, network: type[nn.Module], bottom: float) -> None:
             left += width + 0.06
 
 
-def foot(deck: Presentation, slide: Slide, title: str) -> None:
-    """The four colours, the title and the slide's number at the foot of the master.
+def foot(deck: Presentation, slide: Slide) -> None:
+    """The four colours and the slide's number at the foot of the master.
 
     Args:
         slide: makes the shapes, which python-pptx cannot do on a master.
@@ -195,8 +196,7 @@ def foot(deck: Presentation, slide: Slide, title: str) -> None:
     before = set(slide.shapes._spTree)
     for number, shade in enumerate(KINDS.values()):
         rectangle(slide, (MARGIN + 0.16 * number, 7.1, 0.12, 0.12), shade)
-    write(text_box(slide, (MARGIN + 0.8, 7.04, 6, 0.24)).paragraphs[0], title, SMALL, QUIET)
-    paragraph = text_box(slide, (WIDTH - MARGIN - 1, 7.04, 1, 0.24)).paragraphs[0]
+    paragraph = text_box(slide, (WIDTH - MARGIN - 1, 7.02, 1, 0.28)).paragraphs[0]
     paragraph.alignment = PP_ALIGN.RIGHT
     write(paragraph, "0", SMALL, QUIET)
     field = paragraph._p.find(qn("a:r"))

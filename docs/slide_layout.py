@@ -48,8 +48,7 @@ GAP, COLUMN = 0.3, 3.3  # inches: between parts; for text beside a picture, with
 CELL, CODE, BIG = 18, 17, 40  # pt, as are TEXT and TITLE
 PAD, MARGINS = 0.8, (0.22, 0.06)  # of cells: above and below, in lines; left and right, in inches
 SCALES = (1.3, 1.2, 1.1, 1.0)  # text is enlarged as far as there is room
-STRETCH = 0.4  # by how much of their height lists and tables may grow to fill a slide
-FILL = 1.5  # up to this, tables are widened to the whole width
+STRETCH = 0.6  # by how much of their height lists and tables may grow to fill a slide
 NUMBER = re.compile(r"\**[-+−]?[\d.,]+( ?(%|[KMG]|px|minutes|(to|of|±) [\d.,]+))*\**$|$")
 Box = tuple[float, float, float, float]  # left, top, width and height in inches
 
@@ -67,9 +66,9 @@ def build(talk: list[slides.Slide], folder: Path) -> Presentation:
         slide.notes_slide.notes_text_frame.text = content.notes
         if number == 0:
             title_slide(slide, content.blocks[0].lines[0])
-            foot(deck, slide, content.title)
+            foot(deck, slide)
             continue
-        write(text_box(slide, (MARGIN, 0.33, 8, 0.25)).paragraphs[0], content.part, SMALL, QUIET)
+        write(text_box(slide, (MARGIN, 0.28, 8, 0.3)).paragraphs[0], content.part, SMALL, QUIET)
         free = place(slide, content.blocks, folder)
         if free < -0.01 or len(content.title) > 62:
             print(f"slide {number + 1} has too little room: {content.title}")
@@ -157,15 +156,14 @@ def height(block: Block, width: float, scale: float) -> float:
 
 
 def column_widths(block: Block, width: float, scale: float) -> list[float]:
-    """Of a table, without margins: as wide as the text, the widest ones less if they must be."""
+    """Of a table, without margins: in proportion to the text, the widest ones less if need be."""
     columns = zip(*block.rows, strict=True)
     whole = [max(inches(cell, CELL * scale) for cell in column) * 1.02 for column in columns]
     room, widest = width - sum(MARGINS) * len(whole), max(whole)
     while sum(min(column, widest) for column in whole) > room:
         widest -= 0.05
     widths = [min(column, widest) for column in whole]
-    filled = room / sum(widths)
-    return [column * (filled if filled < FILL else 1) for column in widths]
+    return [column * room / sum(widths) for column in widths]  # as wide as the slide
 
 
 def code_size(block: Block, width: float, scale: float) -> float:
