@@ -3,7 +3,7 @@
     python -m docs.figures
 
 Writes to docs/figures/, each for light and for dark pages: runs.svg, levers.svg, ablations.svg, the
-curves, confusions and calibration of the tested networks. The networks themselves:
+confusions, and the curves and calibration that results.md shows. The networks themselves:
 docs/drawings.py. What a trained network sees: docs/interpret.py.
 """
 
@@ -31,14 +31,15 @@ def main() -> None:
     for drawing in (runs, levers, *confusions.DRAWINGS):
         save(drawing, folder)
     save(ablations.drawing, folder, name="ablations")
+    page = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
     for run in table("runs.csv").astype(object).fillna("").itertuples():
-        if run.test.endswith("_test.json") and run.dataset != "clothes":
-            name = run.test.removesuffix("_test.json") + "_curves"
+        name = run.test.removesuffix("_test.json") + "_curves"
+        if f"/{name}.svg" in page:
             save(curves, folder, f"{run.dataset}: {run.name}", run.log, name=name)
     for path in sorted(RESULTS.glob("*_test.json")):
         summary = json.loads(path.read_text(encoding="utf-8"))
-        if "reliability" in summary:  # test.py did not always write the bins down
-            name = path.name.replace("_test.json", "_calibration")
+        name = path.name.replace("_test.json", "_calibration")
+        if f"/{name}.svg" in page:
             data = summary["data"].replace("data/catsdogs", "cats and dogs")
             shown = f"{summary['images']:,} test images of {data}"
             title = f"{network_of(path.name)} on {shown}"
