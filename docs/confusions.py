@@ -1,11 +1,11 @@
 """Which clothes the networks confuse: the confusion matrices of results/, for docs/figures.py."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from docs.result_tables import NAMES, RESULTS
 from docs.style import LARGE, ON_SLIDES, SMALL, bar, canvas, colour, write
 from engine.report import pyplot
 
@@ -13,20 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
-NETWORKS = {"googlenet": "GoogLeNet", "vgg16": "VGG16"}
-
 
 def fashionmnist_confusion() -> "Figure":
     """Which clothes are taken for which: the mistakes on the test images, both networks."""
     cell, below = 33, 60
     figure, axes = canvas(below + 10 * cell + 96)
-    for left, name in zip((118, 480), NETWORKS, strict=True):
+    for left, name in ((118, "googlenet"), (480, "vgg16")):
         frame = confusion(name)
-        write(axes, (left, 20), NETWORKS[name], size=LARGE, align="left", bold=True)
+        write(axes, (left, 20), NAMES[name], size=LARGE, align="left", bold=True)
         text = f"{mistakes(frame)} mistakes in {frame.to_numpy().sum():,}"
         write(axes, (left, 41), text, "muted", align="left")
-        cells(axes, frame, NETWORKS[name], (left, below, cell), SMALL)
+        cells(axes, frame, NAMES[name], (left, below, cell), SMALL)
         for row, true in enumerate(frame.index):
             if left < 200:
                 y = below + cell * (row + 0.5)
@@ -42,7 +39,7 @@ def fashionmnist_confusion() -> "Figure":
 def fashionmnist_wrong() -> "Figure":
     """How many test images of each class the networks get wrong, the hardest class first."""
     figure, axes = canvas(322, ON_SLIDES)
-    frames = {network: confusion(name) for name, network in NETWORKS.items()}
+    frames = {NAMES[name]: confusion(name) for name in ("googlenet", "vgg16")}
     wrong = pd.DataFrame({name: f.sum(axis=1) - np.diag(f) for name, f in frames.items()})
     wrong = wrong.sort_values("GoogLeNet", ascending=False)
     length = 530 / wrong.to_numpy().max()  # of a bar, px for each image

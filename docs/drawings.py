@@ -24,6 +24,7 @@ from docs.style import (
     save,
     write,
 )
+from engine import cli
 from engine.report import pyplot
 from models.googlenet import AUX_WEIGHT, INCEPTION, GoogLeNet
 from models.vgg16 import CONFIG_D, VGG16
@@ -282,4 +283,4 @@ DRAWINGS = (
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

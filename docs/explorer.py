@@ -20,6 +20,7 @@ from torch import nn
 from docs import ablations, explorer_code, explorer_maps
 from docs.networks import FILES, on_meta
 from docs.paper_tables import GOOGLENET_TABLE_1
+from docs.result_tables import RESULTS
 from engine import cli
 from engine.files import atomic_write
 from models.googlenet import AUX_MIN_SIZE, INCEPTION, ConvReLU, GoogLeNet, Inception
@@ -28,7 +29,6 @@ from models.vgg16 import VGG16
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "index.html"
 PARTS = ROOT / "docs" / "explorer"
-RESULTS = ROOT / "docs" / "results"
 MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
 COLUMNS = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")  # of Table 1
 CLASSES = 99_991  # no width of the networks: where it turns up, the number of classes stands
@@ -201,4 +201,4 @@ def runs() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

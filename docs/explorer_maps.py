@@ -1,7 +1,6 @@
 """What the trained networks see, as small pictures in the explorer's page."""
 
 import base64
-import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from docs.networks import FILES
 from docs.style import EXAMPLES
 from engine.explain import activations, evidence
 from engine.inference import Classifier, load_classifier
+from engine.provenance import sha256
 from models.googlenet import GoogLeNet
 
 ROOT = Path(__file__).parent.parent
@@ -50,16 +50,12 @@ def of_examples(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     return network(path, classifier, shown)
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def network(
     path: Path, classifier: Classifier, photos: list[tuple[str, np.ndarray]]
 ) -> dict[str, Any]:
     return {
         "checkpoint": path.name,
-        "sha256": digest(path),
+        "sha256": sha256(path),
         "classes": classifier.classes,
         "channels": classifier.metadata["channels"],
         "size": classifier.metadata["image_size"],

@@ -10,19 +10,21 @@ docs/drawings.py. What a trained network sees: docs/interpret.py.
 import json
 import re
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from docs import ablations, confusions
+from docs.benchmark_tables import three_digits
+from docs.result_tables import NAMES, RESULTS
 from docs.style import LARGE, PX, SMALL, WIDTH, colour, output_folder, save
+from engine import cli
 from engine.report import pyplot
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
 FEW = 10  # images: bins with fewer say nothing
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     for drawing in (runs, levers, *confusions.DRAWINGS):
         save(drawing, folder)
     save(ablations.drawing, folder, name="ablations")
-    page = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
+    page = RESULTS.with_name("results.md").read_text(encoding="utf-8")
     for run in table("runs.csv").astype(object).fillna("").itertuples():
         name = run.test.removesuffix("_test.json") + "_curves"
         if f"/{name}.svg" in page:
@@ -46,14 +48,12 @@ def main() -> None:
             save(calibration, folder, title, path.name, name=name)
 
 
-def table(name: str) -> "pd.DataFrame":
-    import pandas as pd
-
+def table(name: str) -> pd.DataFrame:
     return pd.read_csv(RESULTS / name)
 
 
 def network_of(text: str) -> str:
-    return "VGG16" if "vgg16" in text else "GoogLeNet"
+    return next(network for name, network in NAMES.items() if name in text)
 
 
 def runs() -> "Figure":
@@ -126,7 +126,7 @@ def levers() -> "Figure":
             axes.scatter(ratios, range(len(rows)), color=colour("ink"), s=26, zorder=3)
             axes.axvline(1, color=colour("muted"), linewidth=1, linestyle="--")
             for line, (ratio, value) in enumerate(zip(ratios, rows[column], strict=True)):
-                number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+                number = three_digits(value)
                 axes.annotate(
                     f"{number} {unit}" if ratio == 1 else number,
                     (ratio, line),
@@ -250,4 +250,4 @@ def calibration(title: str, file: str) -> "Figure":
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

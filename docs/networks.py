@@ -64,17 +64,6 @@ def times(sizes: tuple[int, ...], space: str = " ") -> str:
     return f"{space}×{space}".join(f"{size:,}" if len(sizes) == 1 else f"{size}" for size in sizes)
 
 
-def output_shapes(module: nn.Module, *size: int) -> dict[str, str]:
-    """What each part of a module puts out for one input of that size."""
-    seen = {}
-    for name, part in module.named_children():
-        part.register_forward_hook(
-            lambda _part, _inputs, output, name=name: seen.update({name: shape(output.shape[1:])})
-        )
-    module.eval()(torch.empty(1, *size, device="meta"))
-    return seen
-
-
 @cache
 def outputs(model_class: type[nn.Module], training: bool = False) -> dict[str, tuple[int, ...]]:
     """The shape of what each module puts out for one image at 224 px, in order; heads in training.

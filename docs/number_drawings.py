@@ -20,14 +20,12 @@ from docs.networks import (
 )
 from docs.style import LARGE, ON_SLIDES, SMALL, bar, canvas, write
 from models.googlenet import GoogLeNet, Inception
-from models.vgg16 import VGG16
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROW = 18  # px from one layer to the next
-NETWORKS = {"VGG16": VGG16, "GoogLeNet": GoogLeNet}
 
 
 def short(number: float, unit: str = "") -> str:
@@ -71,10 +69,9 @@ def columns(
             write(axes, (x + length + 5, y), short(value, unit), "muted", SMALL, "left")
 
 
-def counted(network: str) -> list[tuple[str, str, list[float]]]:
+def counted(model_class: type[nn.Module]) -> list[tuple[str, str, list[float]]]:
     """(layer, kind, [parameters, multiply-accumulates]) of a network at inference."""
-    model_class = NETWORKS[network]
-    arguments = {"aux_heads": False} if network == "GoogLeNet" else {}
+    arguments = {"aux_heads": False} if model_class is GoogLeNet else {}
     model, rows = on_meta(model_class, **arguments), []
     for row, (_, names) in zip(
         rows_of(model_class, **arguments), FILES[model_class].table_rows(model), strict=True
@@ -90,10 +87,10 @@ def parameters_macs() -> "Figure":
     """Parameters and multiply-accumulates of each layer, every column on its own scale."""
     figure, axes = canvas(388)
     sums, most = [], []
-    for network, left in zip(NETWORKS, (14, 434), strict=True):
-        rows = counted(network)
+    for model_class, left in zip(FILES, (14, 434), strict=True):
+        rows = counted(model_class)
         values = list(zip(*(row[2] for row in rows), strict=True))
-        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
+        write(axes, (left, 20), model_class.__name__, size=LARGE, align="left", bold=True)
         for column, text in enumerate(("parameters", "multiply-accumulates")):
             x = left + 64 + 156 * column
             write(axes, (x, 40), text, "muted", align="left")
@@ -117,7 +114,7 @@ def totals() -> "Figure":
     """What both networks hold and compute, layer by layer along one bar: their weights and work."""
     figure, axes = canvas(360, ON_SLIDES)
     left, width, tall = 118, 612, 44
-    tables = {network: counted(network) for network in NETWORKS}
+    tables = {model_class.__name__: counted(model_class) for model_class in FILES}
     for column, (title, top) in enumerate((("parameters", 18), ("multiply-accumulates", 174))):
         write(axes, (14, top), title, size=LARGE, align="left", bold=True)
         sums = {n: sum(row[2][column] for row in rows) for n, rows in tables.items()}
@@ -162,20 +159,15 @@ def memory(model_class: type[nn.Module]) -> list[tuple[str, str, list[float]]]:
 def activation_memory() -> "Figure":
     """Memory of the activations along both networks, for one image of 224 px in float32."""
     figure, axes = canvas(468)
-    tables = {name: memory(model_class) for name, model_class in NETWORKS.items()}
+    tables = {model_class: memory(model_class) for model_class in FILES}
     most = max(row[2][0] for rows in tables.values() for row in rows)
-    for (network, rows), left in zip(tables.items(), (14, 434), strict=True):
+    for (model_class, rows), left in zip(tables.items(), (14, 434), strict=True):
         total = sum(row[2][0] for row in rows)
-        heads = {"aux_heads": False} if network == "GoogLeNet" else {}
-        weights = 4 * parameters(on_meta(NETWORKS[network], **heads))
-        write(axes, (left, 20), network, size=LARGE, align="left", bold=True)
-        write(
-            axes,
-            (left, 40),
-            "what the layers put out for one image, float32",
-            "muted",
-            align="left",
-        )
+        heads = {"aux_heads": False} if model_class is GoogLeNet else {}
+        weights = 4 * parameters(on_meta(model_class, **heads))
+        write(axes, (left, 20), model_class.__name__, size=LARGE, align="left", bold=True)
+        what = "what the layers put out for one image, float32"
+        write(axes, (left, 40), what, "muted", align="left")
         text = f"{short(total, 'B')} of activations, {short(weights, 'B')} of weights"
         write(axes, (left, 57), text, align="left", bold=True)
         columns(axes, left, rows, [most], 258, "B")

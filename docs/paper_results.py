@@ -5,15 +5,13 @@ Each function returns the rows of a table, the head first. ``python -m docs.tabl
 
 import math
 
-import torch
 import torchvision
 from torch import nn
 
-from docs.networks import convolutions, millions, on_meta, parameters, percent, rows_of
+from docs.networks import convolutions, millions, on_meta, outputs, parameters, percent, rows_of
+from docs.paper_tables import Table
 from models.googlenet import INCEPTION, GoogLeNet, Inception
 from models.vgg16 import CONFIG_D, VGG16
-
-Table = list[list[str]]
 
 # VGG, Table 1: configuration, layers with weights, and what it changes; then Table 3: top-1 and
 # top-5 error in per cent on the validation set at one scale, trained at S = 256 and, if the paper
@@ -92,22 +90,16 @@ COUNTED = nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.Local
 COUNTED |= Inception  # puts out a copy of what its branches have computed
 
 
-def costs(model: nn.Module) -> dict[str, tuple[int, int, int]]:
+def costs(model_class: type[nn.Module]) -> dict[str, tuple[int, int, int]]:
     """Parameters, MACs and values put out, for one image, of every layer."""
-    found = {}
-
-    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
-        places = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else 1
-        used = module.weight.numel() * places if hasattr(module, "weight") else 0
-        weights = 0 if isinstance(module, Inception) else parameters(module)  # those of its layers
-        found[name] = (weights, used, output.numel())
-
-    for name, module in model.named_modules():
+    model, found = on_meta(model_class), {}
+    for name, size in outputs(model_class).items():
+        module = model.get_submodule(name)
         if isinstance(module, COUNTED):
-            module.register_forward_hook(
-                lambda module, _inputs, output, name=name: record(name, module, output)
-            )
-    model.eval()(torch.empty(1, 3, 224, 224, device="meta"))
+            places = math.prod(size[1:]) if isinstance(module, nn.Conv2d) else 1
+            used = module.weight.numel() * places if hasattr(module, "weight") else 0
+            own = 0 if isinstance(module, Inception) else parameters(module)  # not its layers'
+            found[name] = (own, used, math.prod(size))
     return found
 
 
@@ -123,7 +115,7 @@ def interleaved(counts: list[int], shares: list[str]) -> list[str]:
 def table_of_costs() -> Table:
     table = [["network", "part", "parameters", "", "MACs", "", "values for one image", ""]]
     for model_class, stages in STAGES.items():
-        layers = costs(on_meta(model_class))
+        layers = costs(model_class)
         totals = [sum(column) for column in zip(*layers.values(), strict=True)]
         for stage, prefixes in stages.items():
             part = [cost for name, cost in layers.items() if name.startswith(prefixes)]

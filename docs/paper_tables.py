@@ -13,7 +13,7 @@ from docs.networks import (
     convolutions,
     millions,
     on_meta,
-    output_shapes,
+    outputs,
     parameters,
     percent,
     rows_of,
@@ -107,12 +107,11 @@ def weights_of_row(model: nn.Module, modules: list[str]) -> int:
 
 
 def table_of_a_head() -> Table:
-    model = on_meta(GoogLeNet)
-    columns = []
-    for head, channels in ((model.aux4a, 512), (model.aux4d, 528)):
-        seen = output_shapes(head, channels, 14, 14)
-        sizes = [seen[layer] for layer in ("pool", "conv", "fc")]
-        columns.append([*sizes, f"{head.dropout.p}", seen["linear"], f"{AUX_WEIGHT}"])
+    model, sizes, columns = on_meta(GoogLeNet), outputs(GoogLeNet, training=True), []
+    for head in ("aux4a", "aux4d"):
+        parts = [shape(sizes[f"{head}.{layer}"]) for layer in ("pool", "conv", "fc", "linear")]
+        parts.insert(3, f"{model.get_submodule(head).dropout.p}")
+        columns.append([*parts, f"{AUX_WEIGHT}"])
     paper = (  # Section 5
         ("average pool 5x5/3", "4x4x512, 4x4x528", "AuxiliaryHead.pool"),
         ("1x1 convolution", "128", "AuxiliaryHead.conv"),

@@ -13,9 +13,9 @@ import pandas as pd
 from docs.clothes import right
 from docs.networks import percent
 from docs.paper_tables import Table
+from engine.provenance import LOOKS
 
 RESULTS = Path(__file__).parent / "results"
-LEDGER = RESULTS / "test_looks.csv"  # which test.py keeps
 NAMES = {"vgg16": "VGG16", "googlenet": "GoogLeNet"}
 
 
@@ -76,7 +76,7 @@ def test_looks() -> Table:
     """The whole ledger that test.py keeps. Those without a checkpoint came before the ledger."""
     head = ["date", "code at", "checkpoint", "model", "data", "images", "accuracy"]
     table = [head]
-    for look in pd.read_csv(LEDGER, dtype=str).fillna("").itertuples():
+    for look in pd.read_csv(LOOKS, dtype=str).fillna("").itertuples():
         model, accuracy = NAMES.get(look.model, look.model), percent(float(look.accuracy), 2)
         cells = [f"`{look.commit}`", look.checkpoint and f"`{look.checkpoint[:8]}`", model]
         table.append([look.date, *cells, look.data, f"{int(look.images):,}", accuracy])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from docs import explorer, explorer_maps
 from engine.inference import load_classifier
+from engine.provenance import sha256
 from models.googlenet import GoogLeNet
 from models.vgg16 import VGG16
 from tests.test_documents import selects
@@ -38,7 +39,7 @@ def test_maps_are_those_of_the_checkpoints(which, root):
     """Of one photo, up to what another machine rounds differently."""
     recorded = explorer.seen_in(PAGE)[which]
     path = root / "checkpoints" / recorded["checkpoint"]
-    assert explorer_maps.digest(path) == recorded["sha256"], "python -m docs.explorer"
+    assert sha256(path) == recorded["sha256"], "python -m docs.explorer"
     photo = recorded["photos"][0]
     stored = pixels(photo["photo"]).astype(np.uint8)
     image = stored[None] if stored.ndim == 2 else stored.transpose(2, 0, 1)

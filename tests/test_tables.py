@@ -15,7 +15,7 @@ def test_pages_are_up_to_date(tmp_path, monkeypatch):
     committed = git("show", "HEAD:docs/results/test_looks.csv")
     if stale and committed is not None:  # looks of your own are not in the pages, unless you say so
         (tmp_path / "test_looks.csv").write_text(committed)
-        monkeypatch.setattr(result_tables, "LEDGER", tmp_path / "test_looks.csv")
+        monkeypatch.setattr(result_tables, "LOOKS", tmp_path / "test_looks.csv")
         tables.markdown.cache_clear()
         stale = tables.stale()
         tables.markdown.cache_clear()
@@ -107,17 +107,17 @@ def test_configurations_of_vgg():
 
 def test_costs_of_layers_are_those_of_the_summary():
     for model_class in (VGG16, GoogLeNet):
-        layers = paper_results.costs(on_meta(model_class)).values()
+        layers = paper_results.costs(model_class).values()
         rows = [row for row in rows_of(model_class) if not row.name.startswith("auxiliary")]
         assert sum(cost[0] for cost in layers) == sum(row.parameters for row in rows)
         assert sum(cost[1] for cost in layers) == sum(row.macs for row in rows)
         stages = tuple(p for part in paper_results.STAGES[model_class].values() for p in part)
-        assert all(name.startswith(stages) for name in paper_results.costs(on_meta(model_class)))
+        assert all(name.startswith(stages) for name in paper_results.costs(model_class))
 
 
 def test_values_put_out_are_those_of_the_picture():
     for model_class in (VGG16, GoogLeNet):
-        values = sum(cost[2] for cost in paper_results.costs(on_meta(model_class)).values())
+        values = sum(cost[2] for cost in paper_results.costs(model_class).values())
         drawn = sum(sizes[0] for *_, sizes in number_drawings.memory(model_class))
         assert 4 * values == drawn
 
