@@ -3,7 +3,6 @@
 import mimetypes
 import re
 import stat
-import unicodedata
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from data.layout import Label, command, label, listed
 from data.photos import is_junk, walk
-from engine.errors import UserError
+from engine.errors import NOT_IN_NAMES, UserError
 
 # Limits against zip bombs. No photo is as large, and no archive of photos compresses as well.
 MAX_MEMBER = 2**29  # bytes
@@ -52,7 +51,7 @@ class Source(ABC):
         try:
             names = self.names()
             for name in names:
-                if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+                if NOT_IN_NAMES.search(name):
                     raise UserError(f"rename {name!a}: it has control characters, or is no UTF-8")
             refuse_archives(names, self.path)
             return label(names, self.path, self.size)

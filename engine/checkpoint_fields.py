@@ -9,12 +9,11 @@ from unicodedata import normalize
 
 import torch
 
-from engine.errors import UserError
+from engine.errors import NOT_IN_NAMES, UserError
 
 LARGEST_SIZE = 8192  # pixels a side: what is above is no size of an image
 TEMPERATURES = (0.05, 20.0)  # by which logits may be divided
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-UNSEEN = "[\0-\x1f\x7f-\x9f\ud800-\udfff]"  # Unicode's Cc and Cs, as in data.sources
 LARGEST_FLOAT = torch.finfo(torch.float32).max  # networks compute in float32
 
 
@@ -37,7 +36,7 @@ def is_number(
 
 def is_text(value: object) -> object:
     """Whether it is visible text that a class's folder can be named: no control characters."""
-    return isinstance(value, str) and value.strip() and not re.search(UNSEEN, value)
+    return isinstance(value, str) and value.strip() and not NOT_IN_NAMES.search(value)
 
 
 def is_path(value: object) -> bool:

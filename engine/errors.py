@@ -18,6 +18,9 @@ class UserError(Exception):
     """Wrong use or unusable input. The message is one line: what, where, what to do about it."""
 
 
+# Control characters and halves of surrogate pairs, which stand for bytes that are no UTF-8.
+NOT_IN_NAMES = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+
 # The signals that stop a run: Ctrl-C, kill, a lost connection, and what batch systems send before
 # they kill. Windows lacks some of them.
 STOP_SIGNALS = [
