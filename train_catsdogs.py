@@ -6,9 +6,10 @@
     python train_catsdogs.py --init imagenet --freeze-features  # only the last layer
     python train_catsdogs.py --data-dir data/birds
 
-Accuracy on 1,800 validation photos after training on 14,400, on two CPU cores with bfloat16:
-docs/results.md. docs/photos.md has the steps before and after. Writes best.pth, last.pth, log.csv,
-run.json and curves.png to checkpoints/<folder of the data>_<model>/.
+The accuracies are on 1,800 validation photos after training on 14,400, the times for two CPU cores
+with bfloat16 if nothing else is said (docs/results.md). docs/photos.md has the steps before and
+after. Writes best.pth, last.pth, log.csv, run.json and curves.png to
+checkpoints/<folder of the data>_<model>/.
 """
 
 import argparse
@@ -78,8 +79,8 @@ PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
 FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
-# A cat is a cat when only a quarter of the photo is seen, and in another light. (And when mirrored,
-# unlike a left arrow: --flip.)
+# A cat is still a cat if you see only a quarter of the photo, or in another light. (And mirrored,
+# unlike an arrow to the left: --flip.)
 AUGMENT = {"crop": 0.25, "jitter": 0.2, "erase": 0.1}
 
 

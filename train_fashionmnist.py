@@ -6,9 +6,9 @@
     python train_fashionmnist.py --model vgg16                  # 94.72 %, 53 minutes
     torchrun --nproc-per-node 2 train_fashionmnist.py --model googlenet
 
-Accuracies are on the validation set, times for two CPU cores with fast bfloat16: docs/results.md.
-The options are in docs/training.md. Writes best.pth, last.pth, log.csv, run.json and curves.png to
-checkpoints/fashionmnist_<model>/.
+The accuracies are on the validation set, the times for two CPU cores with fast bfloat16 if nothing
+else is said (docs/results.md). The options are in docs/training.md. Writes best.pth,
+last.pth, log.csv, run.json and curves.png to checkpoints/fashionmnist_<model>/.
 """
 
 import argparse
@@ -70,8 +70,8 @@ SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take two to
 # three minutes on two cores.
 SAMPLE = {"batch_size": 64, "epochs": 8, "warmup_epochs": 2}
-# Clothes lie up to two of 28 pixels off the centre. Erasing a part of every fifth image keeps the
-# network from memorising single images. (Both of an image's sides mean the same, too: --flip.)
+# Clothes may lie up to two of 28 pixels off the centre. Erasing a part of every fifth image keeps
+# the network from memorising single images. (A mirror image shows the same thing, too: --flip.)
 AUGMENT = {"translate": 2, "erase": 0.2}
 
 

@@ -239,7 +239,7 @@ def calibration(title: str, file: str) -> "Figure":
             fontsize=SMALL,
         )
     surest.margins(0.12)
-    surest.set(title="only answers at least so sure", xlabel="answered", ylabel="right")
+    surest.set(title="only the most confident answers", xlabel="answered", ylabel="right")
     for axes in (bins, surest):
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (axes.xaxis, axes.yaxis):

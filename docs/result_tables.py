@@ -118,7 +118,7 @@ def front_page() -> Table:
 
 def coverage() -> Table:
     """How accuracy rises when the least sure answers are left out."""
-    table = [["answers that are at least so sure", "of all", "right"]]
+    table = [["answers with a probability of at least", "of all", "right"]]
     for row in tested("fashionmnist_googlenet_test.json")["coverage"]:
         at_least = percent(row["min_confidence"]) if row["min_confidence"] else "all"
         table.append([at_least, percent(row["coverage"], 1), percent(row["accuracy"], 2)])

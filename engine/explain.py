@@ -1,4 +1,4 @@
-"""Where a network looks: what its layers put out, and where on a photo its evidence lies."""
+"""Where a network looks: the output of its layers, and where on a photo its evidence lies."""
 
 import numpy as np
 import torch

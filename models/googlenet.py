@@ -3,7 +3,8 @@
     python -m models.googlenet                   # print the network of the paper, row by row
     python -m models.googlenet --image-size 64 --in-channels 1 --num-classes 10 --batch-norm
 
-Parameters at RGB, 1000 classes: 6,998,552; with both auxiliary classifiers at 224 px, 13,378,280.
+With RGB images of 224 px and 1000 classes it has 6,998,552 parameters, and 13,378,280 with both
+auxiliary classifiers.
 """
 
 from collections import OrderedDict
@@ -159,9 +160,9 @@ class GoogLeNet(nn.Module):
 
 
 class Inception(nn.Module):
-    """Figure 2(b): four branches side by side, whose outputs are stacked along the channels.
+    """Figure 2(b): four branches side by side. Their outputs are stacked along the channels.
 
-    Every branch keeps height and width: else they could not be stacked.
+    Every branch keeps height and width: otherwise the outputs could not be stacked.
     """
 
     def __init__(self, in_channels: int, widths: InceptionWidths, batch_norm: bool) -> None:
@@ -229,7 +230,7 @@ def local_response_norm() -> nn.LocalResponseNorm:
 class AuxiliaryHead(nn.Module):
     """The side classifier of Section 5, on the output of 4a or 4d.
 
-    It hands the lower layers a gradient of their own in training and is discarded at inference.
+    In training it gives the lower layers a gradient of their own. At inference it is discarded.
 
     Args:
         map_size: height and width of that output, 14 at 224 px.

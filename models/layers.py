@@ -1,4 +1,4 @@
-"""What the networks share: their convolution, their initial weights, the check of their input."""
+"""What both networks share: the convolution, the initial weights, the check of the input."""
 
 import torch
 import torch.nn.functional as F

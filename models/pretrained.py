@@ -23,7 +23,7 @@ NORMALISATION = {
 
 
 class TorchvisionGoogLeNet(GoogLeNet):
-    """The GoogLeNet that torchvision's ImageNet weights belong to: the paper's but for four points.
+    """The GoogLeNet of torchvision's ImageNet weights: the paper's network except in four points.
 
     Arguments and errors are those of GoogLeNet, except for batch_norm.
 
@@ -73,7 +73,7 @@ class TorchvisionGoogLeNet(GoogLeNet):
 class PaddedGoogLeNet(GoogLeNet):
     """The GoogLeNet of older checkpoints, whose max-pools pad one pixel on every side.
 
-    Their weights were trained with it. Arguments and errors are those of GoogLeNet.
+    Their weights were trained with this padding. Arguments and errors are those of GoogLeNet.
     """
 
     @wraps(GoogLeNet.__init__)
