@@ -23,7 +23,7 @@ NORMALISATION = {
 
 
 class TorchvisionGoogLeNet(GoogLeNet):
-    """The GoogLeNet of torchvision's ImageNet weights: the paper's network except in four points.
+    """The GoogLeNet of torchvision's ImageNet weights: GoogLeNet with four more departures.
 
     Arguments and errors are those of GoogLeNet, except for batch_norm.
 
