@@ -1,7 +1,6 @@
 """The command line that the scripts share: option groups, a recipe's defaults, exit codes."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from engine import checkpoint, distributed
+from engine import checkpoint, distributed, streams
 from engine.argument_types import fraction, not_negative, pathname, pixels, positive, seed
 from engine.device import (
     NAMES,
@@ -29,12 +28,7 @@ from engine.signals import stopping
 def run(main: Callable[[], None]) -> None:
     """Run a script's main and exit: with 2 and one line on standard error for bad input."""
     name, code = Path(sys.argv[0]).name, 0
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed by what started this; print and tqdm need it
-            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     for number in stopping():
         if number != signal.SIGINT:  # which raises KeyboardInterrupt
             signal.signal(number, lambda number, _: sys.exit(128 + number))  # cleans up
@@ -42,12 +36,12 @@ def run(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except BrokenPipeError:  # "| head" has read enough: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of it
         code = 141  # as of a program that SIGPIPE stops
     except Interrupted as stop:
         if distributed.is_main():
             command = f"{distributed.launcher()} {quote(sys.argv[0])} --resume {quote(stop.path)}"
-            print(f"interrupted; go on with: {command}", file=sys.stderr)
+            advice = f"; go on with: {command}" if stop.path else ""  # a dry run keeps nothing
+            print(f"interrupted{advice}", file=sys.stderr)
         code = 128 + stop.signal
     except (UserError, OSError) as error:
         print(f"{name}: error: {one_line(' '.join(str(error).split()))}{who()}", file=sys.stderr)
@@ -66,6 +60,7 @@ def run(main: Callable[[], None]) -> None:
         code = 130
     finally:
         distributed.cleanup()
+        streams.finish()
     sys.exit(code)
 
 
@@ -206,7 +201,9 @@ def parse_training(
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():
         stored = resumed["config"].get(name)
-        if name not in FREE_ON_RESUME and str(stored) != str(value):  # paths are stored as text
+        is_path = isinstance(value, Path)  # which is stored as text
+        same = Path(str(stored)) == value if is_path else str(stored) == str(value)
+        if name not in FREE_ON_RESUME and not same:
             raise UserError(
                 f"--{name.replace('_', '-')} {value} does not fit the run in {args.resume}, which "
                 f"has {stored}: leave it out, or start a new run without --resume"

@@ -34,11 +34,11 @@ class Interrupted(Exception):
     """Stopped by a signal, after the state was saved.
 
     Attributes:
-        path: the file that holds the state.
+        path: the file that holds the state; None after a dry run, which keeps nothing.
         signal: the signal's number.
     """
 
-    def __init__(self, path: os.PathLike, number: int) -> None:
+    def __init__(self, path: os.PathLike | None, number: int) -> None:
         super().__init__(path, number)
         self.path, self.signal = path, number
 

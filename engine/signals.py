@@ -26,13 +26,13 @@ class StopSignal:
     A second Ctrl-C stops at once, as usual.
 
     Args:
-        path: the file that the state is saved to.
+        path: the file that the state is saved to; None: nothing is kept of the run.
 
     Attributes:
         received: the signal's number; 0 for none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
 
     def __enter__(self) -> "StopSignal":

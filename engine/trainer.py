@@ -119,7 +119,7 @@ class Trainer:
         if self.step > steps or (self.step and not counted):
             raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
         run.begin(self, batches.batch_size, steps // accumulated)
-        with run, StopSignal(run.folder / "last.pth") as stop:
+        with run, StopSignal(None if run.dry_run else run.folder / "last.pth") as stop:
             while self.epoch < epochs:
                 train_loss, train_accuracy, images = self.train_epoch(train_loader, run, stop)
                 if self.seconds > WORTH_SAVING:

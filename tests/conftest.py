@@ -84,6 +84,13 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+def without_reader() -> int:
+    """The end of a pipe that nobody reads from."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
 @pytest.fixture(autouse=True)
 def handlers_as_before():
     """What ``cli.run`` sets, and pictures that are not saved, stay with their test."""

@@ -63,6 +63,21 @@ def test_exit_code_and_the_command_to_go_on(monkeypatch, capsys, tmp_path, numbe
     assert "go on with: python train_fashionmnist.py --resume" in error and "my run" in error
 
 
+def test_a_dry_run_leaves_nothing_to_go_on_from(train, monkeypatch, capsys):
+    """Its last.pth is in a temporary folder, which is removed."""
+    interrupt_at(monkeypatch, 0)
+    with pytest.raises(Interrupted) as stop:
+        train(*SMALL, "--dry-run")
+    assert stop.value.path is None
+
+    def main():
+        raise stop.value
+
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    assert capsys.readouterr().err.endswith("interrupted\n")
+
+
 def test_stopped_while_validating(train, monkeypatch, tmp_path):
     """Nothing of the epoch is lost, and validation need not end."""
     whole = train(*SMALL, folder="whole")
