@@ -10,7 +10,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable, Collection
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import torch
@@ -28,12 +28,14 @@ OLD_FORMATS = ("vgg16-googlenet/1", "vgg16-googlenet/2")
 
 def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """What a checkpoint says of the network and of the options that trained it."""
+    # Paths with the slashes of all systems: the next may look for the data, or go on.
+    config = {k: v.as_posix() if isinstance(v, PurePath) else v for k, v in vars(args).items()}
     return {
         "model": model,
         "model_args": model_args,
         "image_size": args.image_size,
         "channels": model_args["in_channels"],
-        "config": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()},
+        "config": config,
     }
 
 

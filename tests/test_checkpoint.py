@@ -6,7 +6,9 @@ import os
 import pickle
 import resource
 import zipfile
+from argparse import Namespace
 from contextlib import contextmanager
+from pathlib import PureWindowsPath
 
 import pytest
 import torch
@@ -17,6 +19,12 @@ from engine import checkpoint
 from engine.errors import UserError
 from models import create_model
 from tests.conftest import same
+
+
+def test_paths_of_windows_are_found_elsewhere():
+    options = Namespace(image_size=32, data_dir=PureWindowsPath("data\\birds"), epochs=3)
+    saved = checkpoint.metadata("vgg16", {"in_channels": 3}, options)
+    assert saved["config"] == {"image_size": 32, "data_dir": "data/birds", "epochs": 3}
 
 
 def test_save_is_all_or_nothing(tmp_path, monkeypatch):
