@@ -159,19 +159,20 @@ class RunFolder:
 
     def save_last(self, trainer: "Trainer") -> None:
         """Write last.pth: all that it takes to go on."""
-        self.save(trainer, "last.pth", trainer.state_dict())
+        self.save(trainer, "last.pth")
 
-    def save(self, trainer: "Trainer", name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint: metadata, progress and this state.
+    def save(self, trainer: "Trainer", name: str, part: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint: metadata, progress, and the trainer's state or this part of it.
 
         Raises:
             UserError: the run could not go on from here: what is there already is worth more.
         """
-        check_tensors(trainer.state_dict())  # for best.pth, too, so that both stay in step
+        state = trainer.state_dict()
+        check_tensors(state)  # for best.pth, too, so that both stay in step
         if is_main():
             metrics = trainer.history[-1] if trainer.history else {}
             progress = {"epoch": trainer.epoch, "metrics": metrics}
-            saved = self.metadata | progress | state
+            saved = self.metadata | progress | (part or state)
             if self.writer.background:  # training goes on to change the tensors
                 saved = checkpoint.to_host(saved, trainer.device)
             self.writer.put(name, partial(checkpoint.save, saved, self.folder / name))
