@@ -1,6 +1,7 @@
 """A network's table, row by row as in its paper: ``python -m models.vgg16``."""
 
 import argparse
+import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -90,6 +91,8 @@ def main(
         help="normalise after each convolution",
     )
     args = parser.parse_args()
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" has read enough: not an error
     if min(args.in_channels, args.num_classes) < 1:
         parser.error("--in-channels and --num-classes are at least 1")
     try:

@@ -24,7 +24,7 @@ def is_below(name: str, *modules: str) -> bool:
 
 def test_models_import_torch_and_each_other(root):
     standard = {"argparse", "collections", "contextlib", "functools", "importlib", "inspect"}
-    standard |= {"re", "typing"}
+    standard |= {"re", "signal", "typing"}
     for path in (root / "models").glob("*.py"):
         for name in imports(path):
             assert is_below(name, "torch", "models", *standard), f"{path.name} imports {name}"
