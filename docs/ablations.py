@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from docs.style import PX, SMALL, WIDTH, colour
+from engine.errors import UserError
 from engine.report import pyplot
 
 if TYPE_CHECKING:
@@ -28,15 +29,24 @@ def paired(path: Path = FILE) -> pd.DataFrame:
     and ``error``, the mean of the differences to the recipe's run with the same seed and its
     standard error, in points. What cannot be known is NaN: the error of one pair, and all but the
     numbers of runs where every one diverged.
+
+    Raises:
+        UserError: a pair was not trained on one machine and in one precision.
     """
     columns = [*NAMES, "seeds", "diverged", "accuracy", "difference", "error"]
     if not path.is_file() or not path.stat().st_size:
         return pd.DataFrame(columns=columns)
-    runs = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str)).fillna(dict.fromkeys(NAMES, ""))
+    texts = [*NAMES, "machine"]
+    runs = pd.read_csv(path, dtype=dict.fromkeys(texts, str)).fillna(dict.fromkeys(texts, ""))
     rows = []
     for names, tried in runs.groupby(NAMES, sort=False):
         of_group = runs[(runs.group == names[0]) & (runs.choice == "recipe")]
         pairs = tried.merge(of_group, on="seed", suffixes=("", "_recipe"))
+        for pair in pairs[pairs.machine != pairs.machine_recipe].itertuples():
+            raise UserError(
+                f"{path}: {names[0]}, {names[1]} {names[3]}, seed {pair.seed}: on {pair.machine}, "
+                f"and its recipe's run on {pair.machine_recipe}: run both on one machine"
+            )
         ended = pairs.dropna(subset=["val_accuracy", "val_accuracy_recipe"])
         points = 100 * (ended.val_accuracy - ended.val_accuracy_recipe)
         numbers = {

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from docs import ablations
+from engine.errors import UserError
 
-HEAD = "group,choice,recipe,instead,seed,val_accuracy\n"
+HEAD = "group,choice,recipe,instead,seed,val_accuracy,machine\n"
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ def test_one_pair_has_no_error_and_none_no_row(paired):
     rows = paired(*RECIPE[:1], "net,rate,4e-3,1e-3,0,0.88", "net,rate,4e-3,2e-3,1,0.99")
     assert list(rows.instead) == ["", "1e-3"]
     assert rows.iloc[1].difference == pytest.approx(-2) and math.isnan(rows.iloc[1].error)
+
+
+def test_pairs_of_two_machines_are_refused(paired):
+    lines = [f"{line},EPYC" for line in RECIPE]
+    paired(*lines, "net,rate,4e-3,1e-3,0,0.88,EPYC")
+    with pytest.raises(UserError, match="rate 1e-3, seed 0: on Xeon, and"):
+        paired(*lines, "net,rate,4e-3,1e-3,0,0.88,Xeon")
 
 
 def test_best_first_within_the_groups_of_the_file(paired):
