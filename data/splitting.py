@@ -181,14 +181,20 @@ def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
     """Make sure that writing to ``output`` costs the user no files.
 
     Raises:
-        UserError: it overlaps with the source, holds other files, or holds a split that is not to
-            be overwritten.
+        UserError: it overlaps with the source, is the current folder, holds other files, or holds a
+            split that is not to be overwritten.
     """
     if source is not None:
         inside, outside = output.resolve(), source.resolve()
         if inside == outside or inside in outside.parents or outside in inside.parents:
             raise UserError(f"--output {output}: must lie outside of the source, {source}")
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not output.exists():
+        return
+    if output.resolve() in (Path.cwd(), *Path.cwd().parents):  # a shell would stay in the old one
+        raise UserError(
+            f"--output {output}: would replace the current folder: run this from another one"
+        )
+    if output.is_dir() and not any(output.iterdir()):
         return
     if not all((output / name).exists() for name in (*SPLITS, MANIFEST, REJECTED)):
         raise UserError(f"--output {output}: is there, and is no earlier split: name another")

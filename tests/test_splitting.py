@@ -244,6 +244,16 @@ def test_an_earlier_split_is_replaced_only_if_asked(split, tmp_path):
             split(source, "--overwrite", folder=output)
 
 
+def test_the_current_folder_is_not_replaced(split, tmp_path, monkeypatch):
+    """The shell would stay in the old one, which is removed, and find nothing there."""
+    source, folder = write_photos(tmp_path / "photos", count=3), tmp_path / "split"
+    for here in (folder, folder / "train"):
+        here.mkdir()
+        monkeypatch.chdir(here)
+        with pytest.raises(UserError, match="would replace the current folder"):
+            split(source, "--overwrite")
+
+
 def test_a_link_to_another_disk_stays_one(split, tmp_path):
     source = write_photos(tmp_path / "photos")
     (tmp_path / "disk").mkdir()
