@@ -241,11 +241,10 @@ def main() -> None:
     parser.add_argument("source", help="best.pth of a run")
     parser.add_argument("target", help="the file to write")
     args = parser.parse_args()
-    try:
-        export(args.source, args.target)
-    except (UserError, OSError) as error:
-        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
+    export(args.source, args.target)
 
 
 if __name__ == "__main__":
-    main()
+    from engine import cli  # here: it imports this module
+
+    cli.run(main)

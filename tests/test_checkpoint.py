@@ -15,7 +15,7 @@ import torch
 
 import test as test_script
 from data import fashionmnist
-from engine import checkpoint
+from engine import checkpoint, cli
 from engine.errors import UserError
 from models import create_model
 from tests.conftest import same
@@ -89,7 +89,7 @@ def test_export_says_in_one_line_what_it_cannot_do(trained, tmp_path, monkeypatc
     ):
         monkeypatch.setattr("sys.argv", ["checkpoint.py", str(source), str(target)])
         with file_size_limit(size), pytest.raises(SystemExit) as stop:
-            checkpoint.main()
+            cli.run(checkpoint.main)
         error = capsys.readouterr().err
         assert stop.value.code == 2 and words in error and error.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["file"]
