@@ -34,7 +34,7 @@ def main() -> None:
         raise UserError(f"{args.folder}: all training photos are of one colour")
     if constant.any():
         names = ", ".join(np.array(["red", "green", "blue"])[constant])
-        print(f"{names}: the same in all training photos; 1 instead of a deviation of 0")
+        print(f"{names}: constant in all training photos: 1 instead of a deviation of 0")
         std[constant] = 1
 
     print(f"{images:,} training images, all with the same weight")

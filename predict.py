@@ -59,7 +59,7 @@ def main() -> None:
         more = ", …" if len(photos.passed_over) > 5 else ""
         count = len(photos.passed_over)
         what = "1 file that is not a photo" if count == 1 else f"{count} files that are not photos"
-        print(f"predict.py: passed over {what}: {names}{more}", file=sys.stderr)
+        print(f"predict.py: skipped {what}: {names}{more}", file=sys.stderr)
     for _, message in photos.problems:
         print(f"predict.py: error: {one_line(message)}", file=sys.stderr)
     if photos.problems:

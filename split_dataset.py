@@ -35,7 +35,9 @@ def main() -> None:
     # Which class each file belongs to, whether it is a usable photo, and where it goes.
     photos = splitting.find_photos(source)
     if not splitting.splits_to_deal(photos) and (args.ratios or args.seed is not None):
-        raise UserError(f"{source.path}: all is split already: leave out --ratios and --seed")
+        raise UserError(
+            f"{source.path}: everything is already split: leave out --ratios and --seed"
+        )
     splitting.examine_photos(source, photos)
     splitting.reject_conflicts(photos)
     splitting.assign_splits(photos, args.ratios or RATIOS, args.seed or 0)
@@ -90,15 +92,18 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
     given = [split for split in ("val", "test") if split in set(frame.part)]
     if given:
         dealt = [split for split in ("val", "test") if split not in given]
-        print(f"split already: {' and '.join(given)} as given", end="")
-        print("".join(f", {split} dealt out of train" for split in dealt))
+        print(f"already split: {' and '.join(given)} as given", end="")
+        print("".join(f", {split} taken from train" for split in dealt))
     if len(given) < 2 and any(
         is_altered(source / name) for name in good.name[~good.part.isin(given)]
     ):
-        print("note: augmented, by the folders' names: copies of one photo may be in two splits")
+        print(
+            "note: augmented, to judge by the folders' names: copies of one photo may be in two "
+            "splits"
+        )
     leaked = frame.reason.str.startswith("copy: ").sum()
     if leaked:
-        print(f"{count(leaked)} left out of train, being in {' or '.join(given)} too")
+        print(f"{count(leaked)} left out of train, since {' or '.join(given)} has them, too")
     groups = [group for _, group in good[good.duplicated("sha256", keep=False)].groupby("sha256")]
     apart = [(group[["split", "class_name"]].nunique() > 1).any() for group in groups]
     for kind, note in (
@@ -115,14 +120,18 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
     renamed = good[good.file != good.split + "/" + good.class_name + "/" + good.path]
     if len(renamed):
         names = listed(renamed.name + " is " + renamed.file)
-        print(f"{count(len(renamed))} renamed, since a disk may take two names for one: {names}")
+        print(
+            f"{count(len(renamed))} renamed, since some disks cannot tell two names apart: {names}"
+        )
     odd = list(filter(PLAIN_NAME.fullmatch, counts.index))
     if odd:
-        print(f"note: taken for classes, though parts of split sets are called so: {listed(odd)}")
+        print(
+            f"note: treated as classes, although parts of split sets have such names: {listed(odd)}"
+        )
     below = good[good.path.str.contains("/")]
     if len(below):
         folders = sorted({name.rpartition("/")[0] for name in below.name})
-        print(f"{count(len(below))} in folders below their class's: {listed(folders)}")
+        print(f"{count(len(below))} in subfolders of their class: {listed(folders)}")
     bad = frame[frame.reason != ""]
     if len(bad):
         print(f"{len(bad)} file{'s' * (len(bad) > 1)} rejected, see {output / REJECTED}:")

@@ -52,7 +52,7 @@ def main() -> None:
     if isinstance(images, ClassFolders):
         report_skipped(images.skipped)
     if not len(labels):
-        raise UserError(f"{what}: no images to judge on")
+        raise UserError(f"{what}: no images to test on")
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
     uncalibrated = (logits * classifier.temperature).softmax(1).numpy()
     predictions = probabilities.argmax(1)
@@ -158,7 +158,9 @@ def open_images(
             )
         images = open_split(metadata, split, data_dir, sample)
         if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
-            raise UserError("the checkpoint describes FashionMNIST wrongly: the file is damaged")
+            raise UserError(
+                "the checkpoint has a wrong description of FashionMNIST: the file is damaged"
+            )
         if sample:
             return images, "the bundled sample", f"{split}_sample"
         return images, "FashionMNIST", split
@@ -170,15 +172,19 @@ def open_images(
     if data_dir is None or (folder / photo_folder.MANIFEST).is_file():
         images = photo_folder.load_split(folder, split, size).labelled_as(classes, folder)
         if images.images.shape[1] != channels:
-            raise UserError(f"{folder}: holds colour photos, and the checkpoint is of grey images")
+            raise UserError(
+                f"{folder}: holds colour photos, but the checkpoint was trained on grey images"
+            )
         if photo_folder.dataset_name(folder) == metadata["dataset"]:
             return images, folder.as_posix(), split
         doubt = "is not the split that the checkpoint was trained on; some of its photos"
     elif split != "test":
-        raise UserError(f"--split {split}: {folder} is no split of split_dataset.py")
+        raise UserError(f"--split {split}: {folder} is not a split made by split_dataset.py")
     else:
         images = ClassFolders(folder, classes, size, channels, metadata["resize_mode"])
-        doubt = "is no split of split_dataset.py; nothing is known of its photos, some of which"
+        doubt = (
+            "is not a split made by split_dataset.py; nothing is known of its photos, some of which"
+        )
     print(f"note: {folder} {doubt} may have been training photos", file=sys.stderr)
     return images, folder.as_posix(), results
 

@@ -125,7 +125,7 @@ def main() -> None:
     dataset = photo_folder.dataset_name(data_dir)
     if resumed and resumed["dataset"] != dataset:
         raise UserError(
-            f"--resume {args.resume}: was trained on another split than that in {data_dir}"
+            f"--resume {args.resume}: was trained on another split than the one in {data_dir}"
         )
     imagenet = args.init == "imagenet"
     mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)

@@ -32,8 +32,8 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     certain = white is not None or image.mode.startswith("I;16") or of_16_bits
     if signed and (image.mode == "L" or (bits == 16 and white is None)):
         raise UserError(
-            f"signed integers of {bits} bits, of which nothing says which is white: save it with "
-            "8 or 16 bits, unsigned"
+            f"signed {bits}-bit integers, and nothing says which value is white: save it as "
+            "unsigned 8 or 16 bits"
         )
     if white is None:
         white = 1 if image.mode == "F" else 2 ** min(bits, 16) - 1
@@ -59,15 +59,14 @@ def to_8_bits(image: Image.Image) -> Image.Image:
         if "transparency" in image.info:  # a PNG's transparent grey
             grey[top : top + step][pixels == image.info["transparency"]] = 255
     if not numbers:
-        raise UserError("none of its pixels is a number")
+        raise UserError("all its pixels are NaN")
     if not certain and image.mode == "F" and beyond > numbers / 100:  # another unit
         raise UserError(
-            "floats that are not between 0 (black) and 1 (white): rescale them, or save it with 8 "
-            "or 16 bits"
+            "floats outside 0 (black) to 1 (white): rescale them, or save it with 8 or 16 bits"
         )
     if not certain and image.mode == "I" and (beyond or not above_8_bits):
         raise UserError(
-            "32-bit integers, of which nothing says which is white: save it with 8 or 16 bits"
+            "32-bit integers, and nothing says which value is white: save it with 8 or 16 bits"
         )
     return Image.fromarray(grey)
 

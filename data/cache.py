@@ -71,7 +71,7 @@ def write_cache(
     print(f"{path}: decoding {shape[0]:,} photos once, {needed / 1e6:,.0f} MB", flush=True)
     if needed > free:
         raise UserError(
-            f"{place}: {needed / 1e6:,.0f} MB are needed for the decoded photos and "
+            f"{place}: the decoded photos need {needed / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free: make room, or lower --image-size"
         )
     try:

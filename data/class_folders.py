@@ -47,8 +47,8 @@ class ClassFolders:
         unknown = sorted({name for name in found.values() if spelling(name) not in indices})
         if unknown or not found:
             raise UserError(
-                f"{unknown_classes(path, unknown, classes)}: name what holds a folder for each of "
-                "these, or for some of them"
+                f"{unknown_classes(path, unknown, classes)}: name the folder that holds a folder "
+                "for each of these, or for some of them"
             )
         self.labels = {file: indices[spelling(name)] for file, name in found.items()}
         self.files: list[str] = []
@@ -113,8 +113,8 @@ def spelled(classes: Sequence[str]) -> dict[str, int]:
         other = indices.setdefault(spelling(name), index)
         if other != index:
             raise UserError(
-                f"the checkpoint's classes {classes[other]!r} and {name!r} differ too little to be "
-                "told apart by a folder's name: judge it on a split of split_dataset.py"
+                f"the checkpoint's classes {classes[other]!r} and {name!r} are too similar to "
+                "tell apart by a folder's name: test on a split made by split_dataset.py"
             )
     return indices
 

@@ -141,17 +141,19 @@ def read_file(folder: Path, name: str, sample: bool) -> bytes:
     path = path_of(folder, name)
     if path is None:
         raise UserError(
-            f"{folder}: there is no {name} or {name}.gz here: name the folder that holds "
-            "FashionMNIST's four files, or the one that it is in"
+            f"{folder}: no {name} or {name}.gz here: name the folder that holds FashionMNIST's "
+            "four files, or the folder above it"
         )
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}): get it anew") from None
+        raise UserError(f"{path}: cannot be read ({error}): download it again") from None
     if hashlib.sha256(content).hexdigest() != (SAMPLE_SHA256 if sample else SHA256)[name]:
-        raise UserError(f"{path}: not FashionMNIST's {name} (its SHA-256 differs): get it anew")
+        raise UserError(
+            f"{path}: not FashionMNIST's {name} (its SHA-256 differs): download it again"
+        )
     return content
 
 

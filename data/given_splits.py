@@ -164,19 +164,19 @@ def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
     train = [folder for folder in taken if part[folder] == "train"]
     if doubtful:
         raise UserError(
-            f"{listed(taken)} {'is a part' if alone else 'are parts'} of a split set by name, and "
-            f"{listed(doubtful)} beside may be a part, too, or a class: call the parts train, val "
-            "and test, or name the folder that holds the classes"
+            f"{listed(taken)} {'looks like a part' if alone else 'look like parts'} of a split "
+            f"set, and {listed(doubtful)} may be a part, too, or a class: call the parts train, "
+            "val and test, or name the folder that holds the classes"
             + tree.advice(path, f"{root}{(train or doubtful)[0]}/")
         )
     for same in ([f for f in taken if part[f] == name] for name in SPLIT_PARTS):
         if len(same) > 1:
             raise UserError(
-                f"{listed(same)} are all named like its {part[same[0]]} part: move all but one "
-                f"elsewhere, or name one alone{tree.advice(path, f'{root}{same[0]}/')}"
+                f"{listed(same)} are all named like the {part[same[0]]} part: move all but one "
+                f"elsewhere, or name one of them{tree.advice(path, f'{root}{same[0]}/')}"
             )
     if not train:
-        raise UserError(f"it is split already, into {listed(taken)}, and there is no train part")
+        raise UserError(f"it is already split, into {listed(taken)}, but has no train part")
     return {inner[folder]: part[folder] for folder in taken}
 
 
@@ -196,7 +196,7 @@ def refuse_parts_without_classes(part: dict[str, str]) -> None:
     named = list(part) if all(part.values()) else plain
     if len({part[folder] for folder in named}) > 1:
         raise UserError(
-            f"{listed(named)} are the parts of a split set, and hold no class folders: it takes "
+            f"{listed(named)} are parts of a split set, but hold no class folders: use "
             "train/Cat/1.jpg and train/Dog/1.jpg, or train/cat.1.jpg and train/dog.1.jpg"
         )
 
@@ -223,11 +223,11 @@ def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
             below = [f"{inner[folder]}{name}/" for name in parts]
             if parts and not any(tree.classes(tree.descend(part)) for part in below):
                 raise UserError(
-                    f"{folder!r} holds {listed(parts)}: it takes these, and nothing else, in every "
+                    f"{folder!r} holds {listed(parts)}: use these, and nothing else, in every "
                     "class folder, or in none"
                 )
             one = tree.advice(path, f"{root}{folder}/")
-            raise UserError(f"{folder!r} is no class, but a split set: name it{one}")
+            raise UserError(f"{folder!r} is not a class but a split set: name it{one}")
 
     count = Counter(name for names in inside.values() for name in names)
     common = folders | {name for name in count if count[name] > 1}
@@ -238,15 +238,13 @@ def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
         first = next(iter(shared))
         raise UserError(
             f"the same folders ({listed(sorted(set().union(*shared.values())))}) are in several "
-            f"places (such as {listed(shared)}), and may be the classes: name what holds the "
-            f"classes{tree.advice(path, f'{root}{first}/')}; if these are parts of a split set, "
-            "call them train, val and test; if they are the classes, move their photos out of the "
-            "folders inside"
+            f"places (such as {listed(shared)}), and may be the classes: name the folder that "
+            f"holds the classes{tree.advice(path, f'{root}{first}/')}; if these are parts of a "
+            "split set, call them train, val and test; if they are the classes, move their "
+            "photos out of the folders inside"
         )
     if all(map(NUMBERED.fullmatch, folders)):
-        raise UserError(
-            f"{listed(inner)} are no classes by their names: it takes a folder for each class"
-        )
+        raise UserError(f"{listed(inner)} are not names of classes: use a folder for each class")
     # images/Cat/1.jpg and parts/1.txt, photos/Cat/1.jpg and test/1.jpg, photos/Cat/1.jpg and docs/,
     # or birds/images/Cat/1.jpg and birds/parts/1.txt beside more
     other = [name for name in inner if part_of(name) or STORE.fullmatch(name)]
@@ -257,9 +255,9 @@ def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
         other = other or [name for name in inner if name not in sets]
         holder = next((folder for folder in sets if folder in other), sets[0])
         raise UserError(
-            f"{listed(other)} may be a class or not, and {holder!r} holds folders: name the folder "
-            f"that holds the classes{tree.advice(path, f'{root}{holder}/')}; if these are the "
-            "classes, move their photos out of the folders inside"
+            f"{listed(other)} may or may not be a class, and {holder!r} holds folders: name the "
+            f"folder that holds the classes{tree.advice(path, f'{root}{holder}/')}; if these are "
+            "the classes, move their photos out of the folders inside"
         )
 
 

@@ -156,8 +156,8 @@ def copies(
                 twin = names.get(root + plain.removeprefix(within))
                 if twin is None or size(twin) != size(names[plain]):
                     raise UserError(
-                        f"{folder!r} holds folders of the same names as those beside it "
-                        f"({listed(sorted(shared))}), and other photos: move it elsewhere, or name "
+                        f"{folder!r} holds folders with the same names as those beside it "
+                        f"({listed(sorted(shared))}), but other photos: move it elsewhere, or use "
                         f"it alone: {command(path, top)}"
                     )
         yield top, f"the set once more: the same files are in {root or 'the source'}"
@@ -172,7 +172,7 @@ def label_by_folder(inside: dict[str, str], folders: set[str], part: str) -> dic
     labels = {file: Label(folder, rest, part) for file, (folder, _, rest) in parts.items() if rest}
     empty = folders - {label.class_name for label in labels.values()}
     if empty and part in ("", "train"):
-        raise UserError(f"there are no files in its class folder {min(empty)!r}")
+        raise UserError(f"its class folder {min(empty)!r} has no files")
     return labels
 
 
@@ -184,8 +184,8 @@ def label_by_name(inside: dict[str, str], root: str, part: str) -> dict[str, Lab
     if len(classes) < 2 and part in ("", "train"):
         alone = min(classes, default=root.rstrip("/").rpartition("/")[2])
         raise UserError(
-            f"there is {f'one class alone, {alone!r}' if alone else 'no class'}: it takes a "
-            "folder for each of two classes or more, or names like cat.0.jpg and dog.0.jpg"
+            f"it has {f'only one class, {alone!r}' if alone else 'no classes'}: use a folder for "
+            "each of two or more classes, or names like cat.0.jpg and dog.0.jpg"
         )
     return labels
 
@@ -199,22 +199,22 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
     words = {name: set(re.findall(r"[^\W\d_]+", name)) for name in names}
     for name in names:
         if not name.strip():
-            raise UserError(f"its class {name!r} has a name of spaces alone: rename it")
+            raise UserError(f"its class {name!r} has only spaces in its name: rename it")
         originals = (c for c in names if c != name and words[c] and words[c] <= words[name])
         if AUGMENTED.fullmatch(name) and (original := next(originals, None)):
             raise UserError(
-                f"its class {name!r} holds altered copies of {original!r}, by its name: move it "
+                f"its class {name!r} seems to hold altered copies of {original!r}: move it "
                 "elsewhere, or rename it"
             )
         other = spelled.setdefault(disk_key(name), name)
         if other != name:
             raise UserError(
-                f"its classes {other!r} and {name!r} are one folder on many disks: rename one"
+                f"many disks cannot tell its classes {other!r} and {name!r} apart: rename one"
             )
     for part in sorted(classes.keys() - {"", "train"}):
         new = sorted(classes[part] - classes["train"])
         if new:
-            raise UserError(f"it has {listed(new)} in {part} and not in train: add or remove them")
+            raise UserError(f"it has {listed(new)} in {part} but not in train: add or remove them")
 
 
 def disk_key(path: str) -> str:

@@ -223,12 +223,12 @@ def read_mean_std(folder: Path) -> tuple[list[float], list[float]]:
         if values.shape != (2, 3) or not ((values >= 0) & (values <= 1)).all() or min(std) <= 0:
             raise ValueError
     except OSError as error:
-        reason = "is not there yet" if error.errno == errno.ENOENT else error.strerror
+        reason = "does not exist yet" if error.errno == errno.ENOENT else error.strerror
         raise UserError(f"{path}: {reason}: {run}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: cannot be read: {run}") from None
     if key != manifest_key(folder):
         raise UserError(f"{path}: was computed for another split: {run}")
     if found.get("weighting") != WEIGHTING:
-        raise UserError(f"{path}: weights photos by their size, as was done before: {run}")
+        raise UserError(f"{path}: weights photos by their size, as older versions did: {run}")
     return mean, std

@@ -144,7 +144,7 @@ def decode(file: Path | BinaryIO) -> Image.Image:
         raise UserError("too many pixels to decode safely") from None
     except Exception as error:  # Pillow's plugins raise all kinds of exceptions on broken files
         reason = getattr(error, "strerror", None)  # the file could not be opened
-        raise UserError(reason or "damaged or cut off") from None
+        raise UserError(reason or "damaged or incomplete") from None
 
 
 def unidentified(file: BinaryIO) -> UserError:
@@ -158,7 +158,7 @@ def unidentified(file: BinaryIO) -> UserError:
     # PPM starts with two letters, as texts do.
     starts = [Image.OPEN[name][1] for name in FORMATS if name != "PPM"]
     if any(start(head) for start in starts):
-        return UserError("damaged, cut off, or of a kind that Pillow cannot read")
+        return UserError("damaged, incomplete, or in a format that Pillow cannot read")
     return NotAPhoto(f"not an image of a format that is read here ({', '.join(FORMATS)})")
 
 

@@ -239,8 +239,8 @@ def why_no_zip(path: Path, error: Exception) -> str:
     if path.suffix.lower() in ARCHIVES - {".zip"}:
         return "only zips are read: unpack it, and name the folder"
     return (
-        f"not a whole zip ({error}): get it anew or, if it is an archive of another kind, unpack "
-        "it and name the folder"
+        f"not a whole zip ({error}): download it again or, if it is an archive of another kind, "
+        "unpack it and name the folder"
     )
 
 
@@ -275,4 +275,4 @@ def refuse_archives(files: Iterable[str], path: Path) -> None:
     if path.is_dir() and zips:
         advice = f"name one: {command(path, zips[0])}"
     if archives:
-        raise UserError(f"there are no photos in it, but archives ({listed(archives)}): {advice}")
+        raise UserError(f"it has no photos, only archives ({listed(archives)}): {advice}")

@@ -136,8 +136,8 @@ def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
         if len(copies) < len(splits):
             bad = [f"; {photo.name}: {photo.reason}" for photo in members if photo.reason]
             raise UserError(
-                f"class {class_name!r} has {len(copies)} different photos that can be used: it "
-                f"takes {len(splits)} at least, one for each split{''.join(bad[:3])}"
+                f"class {class_name!r} has {len(copies)} different usable photos: it needs at "
+                f"least {len(splits)}, one for each split{''.join(bad[:3])}"
             )
         copies.sort(key=lambda group: draw(seed, group[0].sha256))
         total = sum(map(len, copies))
@@ -153,7 +153,7 @@ def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
             photo.split = photo.part
     for split in SPLITS:
         if not any(photo.split == split for photo in photos):
-            raise UserError(f"its {split} part holds no photo that can be used")
+            raise UserError(f"its {split} part has no usable photos")
 
 
 def name_files(photos: list[Photo]) -> None:
@@ -187,7 +187,7 @@ def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
     if source is not None:
         inside, outside = output.resolve(), source.resolve()
         if inside == outside or inside in outside.parents or outside in inside.parents:
-            raise UserError(f"--output {output}: must lie outside of the source, {source}")
+            raise UserError(f"--output {output}: must be outside the source, {source}")
     if not output.exists():
         return
     if output.resolve() in (Path.cwd(), *Path.cwd().parents):  # a shell would stay in the old one
@@ -197,9 +197,9 @@ def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
     if not all((output / name).exists() for name in (*SPLITS, MANIFEST, REJECTED)):
-        raise UserError(f"--output {output}: is there, and is no earlier split: name another")
+        raise UserError(f"--output {output}: exists and is not a split: name another folder")
     if not overwrite:
-        raise UserError(f"--output {output}: holds a split already: add --overwrite to replace it")
+        raise UserError(f"--output {output}: already holds a split: add --overwrite to replace it")
 
 
 @contextmanager

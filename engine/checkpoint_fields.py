@@ -218,7 +218,7 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
         raise UserError(f"{path}: this checkpoint lacks {', '.join(missing)}")
 
     def refuse(name: str, reason: str) -> None:
-        raise UserError(f"{path}: this checkpoint's {name} cannot be right: {reason}")
+        raise UserError(f"{path}: this checkpoint's {name} is invalid: {reason}")
 
     for name, field in fields.items():
         if not field.holds(checkpoint[name], checkpoint):

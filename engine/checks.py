@@ -69,9 +69,9 @@ def check_state(
             raise ValueError("the optimizer's averages are those of other weights")
     for name, fresh in (("optimizer", optimizer), ("scheduler", scheduler)):
         if not continues(saved[name], fresh.state_dict()):
-            raise ValueError(f"the {name} is another one")
+            raise ValueError(f"the {name} is a different one")
     if saved["scheduler"]["last_epoch"] > getattr(scheduler, "total_steps", math.inf):
-        raise ValueError("the schedule has ended long ago")
+        raise ValueError("the schedule ended long ago")
 
 
 def continues(saved: object, fresh: object, varies: bool = False) -> bool:

@@ -193,7 +193,7 @@ def parse_training(
 
     resumed = checkpoint.load(args.resume)
     if "optimizer" not in resumed:
-        raise UserError(f"--resume {args.resume}: takes the last.pth of a run, and this is none")
+        raise UserError(f"--resume {args.resume}: this is not the last.pth of a run")
     if not resumed["dataset"].startswith(dataset):
         raise UserError(f"--resume {args.resume}: belongs to another script")
     check_config(parser, resumed["config"], args.resume)
@@ -243,7 +243,7 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
     if before != processes and distributed.is_main():
         print(
             f"note: the run had {before} processes and goes on with {processes}: dropout and "
-            "augmentation draw other numbers"
+            "augmentation draw different numbers"
         )
     args.processes = processes
     if args.amp is None:

@@ -125,7 +125,7 @@ class Classifier:
         if not logits.isfinite().all():
             raise UserError(
                 "the network answers with NaN or infinity: its weights are damaged, or training "
-                "went astray: use another checkpoint"
+                "diverged: use another checkpoint"
             )
         return logits / self.temperature, labels
 
@@ -204,7 +204,9 @@ def calibrate(
         )
     shape = (metadata["channels"], size, size)
     if list(images.classes) != classifier.classes or images.images.shape[1:] != shape:
-        raise UserError(f"{path}: the checkpoint describes its data wrongly: the file is damaged")
+        raise UserError(
+            f"{path}: the checkpoint has a wrong description of its data: the file is damaged"
+        )
     batch_size = eval_batch_size(max(metadata["image_size"], size), classifier.device)
     bar = tqdm(eval_loader(images, batch_size), desc="validation", unit="batch", leave=False)
     logits, labels = classifier.logits(bar)

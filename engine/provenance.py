@@ -88,4 +88,7 @@ def record_look(summary: dict[str, Any]) -> None:
         with LOOKS.open("a", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except OSError as error:  # the clone is somebody else's, say: the result is worth more
-        print(f"note: {LOOKS}: {error.strerror}: note it there: {text.strip()}", file=sys.stderr)
+        print(
+            f"note: {LOOKS}: {error.strerror}: add this line yourself: {text.strip()}",
+            file=sys.stderr,
+        )

@@ -233,7 +233,10 @@ def unless_open(write: Callable[[Any, Path], None], content: object, path: Path)
     try:
         write(content, path)
     except PermissionError as error:
-        print(f"note: {path}: not written: {error.strerror}: close it elsewhere", file=sys.stderr)
+        print(
+            f"note: {path}: not written: {error.strerror}: close it in the other program",
+            file=sys.stderr,
+        )
 
 
 def lock(folder: Path) -> IO[bytes]:

@@ -132,7 +132,7 @@ def test_it_can_be_fitted_afterwards(run, error_of, calibrated, ready, sample, m
     assert f"temperature {after['temperature']:.3f} (before: 0.250)" in out
     assert same(after | {"temperature": 0.25}, before)
     checkpoint.save(before | {"classes": before["classes"][::-1]}, calibrated)
-    assert "describes its data wrongly" in error_of(calibration, calibrated)
+    assert "has a wrong description of its data" in error_of(calibration, calibrated)
     checkpoint.save(before | {"dataset": "photos/0"}, calibrated)
     monkeypatch.setattr(inference, "open_split", lambda *_: val)
     kept = calibrated.read_bytes()

@@ -84,7 +84,7 @@ def test_photos_without_a_colour(run, error_of, tmp_path):
     green = np.zeros((4, 4, 3))
     green[:2, :, 1] = 204  # as from a microscope
     folder = photo_folder_of(tmp_path / "green", [green, green[1:]])
-    assert "red, blue: the same in all training photos" in run(compute_mean_std, folder).out
+    assert "red, blue: constant in all training photos" in run(compute_mean_std, folder).out
     mean, std = photo_folder.read_mean_std(folder)
     assert (mean[0], mean[2], std[0], std[2]) == (0, 0, 1, 1)
     expected = by_numpy([green, green[1:]])

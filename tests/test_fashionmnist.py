@@ -112,7 +112,7 @@ def test_a_file_or_a_folder_of_another_name_will_do(small_files, tmp_path):
     with pytest.raises(UserError, match=r"no train-images-idx3-ubyte .*name the folder"):
         fashionmnist.find(small_files / "nothing here")  # though its parent has them
     (tmp_path / "other" / "deeper").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"deeper: there is no .*name the folder"):
+    with pytest.raises(UserError, match=r"deeper: no .*name the folder"):
         fashionmnist.find(tmp_path / "other" / "deeper")
 
 

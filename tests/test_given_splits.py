@@ -1,4 +1,4 @@
-"""Sets that are split already: what is given stays, what is missing is dealt out of train."""
+"""Sets that are split already: what is given stays, what is missing is taken from train."""
 
 import os
 import shutil
@@ -75,7 +75,7 @@ def test_a_set_packed_twice_is_taken_once(run, error_of, tmp_path, as_zip):
     assert counts(tmp_path / "split") == {"train": 3, "val": 1, "test": 1}
     (source / "photos" / "test" / "Cat" / "0.jpg").write_bytes(photo(99)[:-1])
     zipped(source, tmp_path / "photos.zip")
-    assert "and other photos: move it elsewhere" in error_of(
+    assert "but other photos: move it elsewhere" in error_of(
         split_dataset, *arguments, "--overwrite"
     )
 
@@ -86,8 +86,8 @@ def test_a_class_that_is_called_like_a_part_is_noted(run, tmp_path):
         (source / "test" / "from above").mkdir(parents=True, exist_ok=True)
         (source / "test" / "from above" / f"{number}.jpg").write_bytes(photo(700 + number))
     out = run(split_dataset, source, "--output", tmp_path / "split").out
-    assert "note: taken for classes, though parts of split sets are called so: test" in out
-    assert "3 photos in folders below their class's: test/from above" in out
+    assert "note: treated as classes, although parts of split sets have such names: test" in out
+    assert "3 photos in subfolders of their class: test/from above" in out
 
 
 @pytest.mark.parametrize(("given", "noted"), [({}, True), ({"test": 2}, False)])
@@ -129,8 +129,8 @@ def test_copies_across_given_parts(run, tmp_path):
     copy(source, "train/Cat/9.jpg", "train/Dog/a cat.jpg")
     copy(source, "train/Cat/8.jpg", "train/Cat/copy of 8.jpg")
     out = run(split_dataset, source, "--output", tmp_path / "split").out
-    assert "split already: val and test as given\n" in out
-    assert "5 photos left out of train, being in val or test too" in out
+    assert "already split: val and test as given\n" in out
+    assert "5 photos left out of train, since val or test has them, too" in out
     assert "2 photos in both given splits or in two classes, kept as given" in out
     assert "1 photo there more than once, all copies in one split" in out
     rejected = pd.read_csv(tmp_path / "split" / "rejected.csv").set_index("file")["reason"]
@@ -166,9 +166,9 @@ def test_a_part_without_a_usable_photo_is_refused(error_of, tmp_path):
     for file in (source / "test").rglob("*.jpg"):
         file.write_bytes(b"")
     out = ("--output", tmp_path / "split")
-    assert "test part holds no photo that can be used" in error_of(split_dataset, source, *out)
+    assert "test part has no usable photos" in error_of(split_dataset, source, *out)
     source = write_set(tmp_path / "few", train=1, test=1)
-    assert "it takes 2 at least" in error_of(split_dataset, source, *out)
+    assert "it needs at least 2" in error_of(split_dataset, source, *out)
     assert sorted(os.listdir(tmp_path)) == ["few", "photos"]
 
 
@@ -191,7 +191,7 @@ def test_clothing_from_start_to_mean(run, tmp_path):
     names = zipfile.ZipFile(part).namelist()
     given = [name for name in names if "/validation/" in name]
     out = run(split_dataset, part, "--output", tmp_path / "split").out
-    assert "split already: val as given, test dealt out of train" in out
+    assert "already split: val as given, test taken from train" in out
     manifest = photo_folder.read_manifest(tmp_path / "split")
     val = manifest["file"][manifest["split"] == "val"]
     assert set(val) == {name.replace("clothing/validation", "val") for name in given}
@@ -264,7 +264,10 @@ def test_files_that_a_disk_takes_for_one_get_a_number(run, tmp_path):
     (source / "train" / "Cat" / "A.jpg").write_bytes(photo(900))
     (source / "train" / "Cat" / "a.JPG").write_bytes(photo(901))
     printed = run(split_dataset, source, "--output", tmp_path / "split").out
-    assert "1 photo renamed, since a disk may take two names for one: train/Cat/a.JPG is" in printed
+    assert (
+        "1 photo renamed, since some disks cannot tell two names apart: train/Cat/a.JPG is"
+        in printed
+    )
     assert photo_folder.read_manifest(tmp_path / "split")["sha256"].nunique() == 12
 
 

@@ -144,13 +144,13 @@ def test_folders_are_read_by_content(run, error_of, trained, items):
         *("7.jpe", "EIGHT.PNG", "deeper ü/nine", "linked/nine", "photo.dat"),
     ]  # fmt: skip
     (line,) = done.err.splitlines()
-    assert line.startswith("predict.py: passed over 3 files that are not photos: ")
+    assert line.startswith("predict.py: skipped 3 files that are not photos: ")
     assert all(name in line for name in ("data.json", "notes.txt", "pipe"))
 
     (items / "phone").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     (items / "download.jpg").write_text("<html>")
     first, second, third = error_of(predict, items, "--checkpoint", trained).splitlines()
-    assert first == line  # a file whose name says photo is not passed over
+    assert first == line  # a file whose name says photo is not skipped
     assert "download.jpg: not an image" in second and "phone: HEIC" in third
 
 
@@ -159,7 +159,7 @@ def test_folder_without_photos(error_of, trained, items, tmp_path):
     assert "texts: no photos" in error_of(predict, tmp_path / "texts", "--checkpoint", trained)
     (tmp_path / "texts" / "notes.txt").write_text("not a photo")
     lines = error_of(predict, tmp_path / "texts", "--checkpoint", trained).splitlines()
-    assert "passed over 1 file that is not a photo" in lines[0] and "texts: no photos" in lines[1]
+    assert "skipped 1 file that is not a photo" in lines[0] and "texts: no photos" in lines[1]
 
 
 def test_json_is_json_in_any_encoding(run, trained, tmp_path):

@@ -95,7 +95,7 @@ def test_a_ledger_that_cannot_be_written_costs_no_result(monkeypatch, capsys):
         patch.setattr(Path, "open", refuse)
         provenance.record_look(LOOK)
     said = capsys.readouterr().err
-    assert "test_looks.csv: Permission denied" in said and "note it there" in said
+    assert "test_looks.csv: Permission denied" in said and "add this line yourself" in said
 
 
 def test_the_ledger_takes_names_in_any_encoding():

@@ -151,7 +151,7 @@ def test_damaged_zips(split, tmp_path):
     ("layout", "arguments", "words"),
     [
         (None, (), "there are no photos"),
-        ("Cat/{class_name}{number}.jpg", (), "one class alone, 'Cat'"),
+        ("Cat/{class_name}{number}.jpg", (), "only one class, 'Cat'"),
         ("train/{class_name}/{number}.jpg", ("--ratios", "0.8", "0.1", "0.2"), "--ratios"),
         ("{class_name}/{number}.jpg", ("--ratios", "0.9", "0.1", "0"), "--ratios"),
         ("{class_name}{number}/photo.jpg", (), "has 1 different photos"),
@@ -177,7 +177,7 @@ def test_sources_that_are_none(script, error_of, root, tmp_path):
     for file in (other / "test_set" / "Cat").iterdir():
         file.write_bytes(b"no photo")
     error = error_of(split_dataset, other / "test_set", *out)
-    assert "'Cat' has 0 different photos" in error and "Cat/0.jpg: not an image" in error
+    assert "'Cat' has 0 different usable photos" in error and "Cat/0.jpg: not an image" in error
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
         assert "neither a folder nor a regular file" in error_of(split_dataset, path, *out)

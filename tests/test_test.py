@@ -97,7 +97,7 @@ def test_validation_images_are_those_that_chose_it(run, trained, tmp_path, monke
     truth = pd.read_csv(tmp_path / "best_val_sample" / "predictions.csv").truth
     _, validation = fashionmnist.load_train_val(fashionmnist.SAMPLE, sample=True)
     assert list(truth) == [CLASSES[label] for label in validation.labels]
-    with pytest.raises(UserError, match=r"--split val: .*mine is no split"):
+    with pytest.raises(UserError, match=r"--split val: .*mine is not a split"):
         photos = write_clothes(tmp_path / "mine")
         run(test_script, "--checkpoint", path, "--data-dir", photos, "--split", "val")
     with pytest.raises(UserError, match="add --sample"):
@@ -241,9 +241,9 @@ def test_folders_that_the_network_cannot_judge_are_refused(judge, run, trained, 
     for folder, words in (
         (write_clothes(tmp_path / "cats", classes=("Cat", "Dress")), "the classes Cat, and"),
         (split, "the classes test, train, and"),
-        (damaged, "no images to judge on"),
-        (tmp_path / "nothing", "there is no train-images-idx3-ubyte"),
-        (tmp_path / "missing", "there is no train-images-idx3-ubyte"),
+        (damaged, "no images to test on"),
+        (tmp_path / "nothing", "no train-images-idx3-ubyte"),
+        (tmp_path / "missing", "no train-images-idx3-ubyte"),
     ):
         with pytest.raises(UserError, match=words):
             judge(folder)
@@ -320,7 +320,7 @@ def test_split_of_some_of_the_classes(run, split, knows_cats, tmp_path):
 
 
 def test_classes_that_differ_in_case_only_are_not_guessed(tmp_path):
-    with pytest.raises(UserError, match="'Cat' and 'cat' differ too little"):
+    with pytest.raises(UserError, match="'Cat' and 'cat' are too similar"):
         ClassFolders(write_clothes(tmp_path / "photos"), ["Cat", "Dog", "cat"], 28, 1, "pad")
 
 
@@ -344,7 +344,7 @@ def test_checkpoint_of_other_images_than_it_says_is_refused(run, trained, tmp_pa
     swapped = [*CLASSES[1:], CLASSES[0]]
     for changes in ({"classes": swapped}, {"stored_size": 30}):
         checkpoint.save(saved | changes, tmp_path / "bad.pth")
-        with pytest.raises(UserError, match="describes FashionMNIST wrongly"):
+        with pytest.raises(UserError, match="has a wrong description of FashionMNIST"):
             run(test_script, "--checkpoint", tmp_path / "bad.pth", "--sample")
 
 

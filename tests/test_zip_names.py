@@ -165,7 +165,7 @@ def test_archives_in_the_source(tmp_path, error_of):
     assert "archives (test1.zip, train.zip): unpack it" in error
     # What has no known type may be a photo. An archive of another kind cannot be named.
     (outer / "photo").touch()
-    assert "one class alone, 'docs'" in error_of(split_dataset, outer, *out)
+    assert "only one class, 'docs'" in error_of(split_dataset, outer, *out)
     for name in ("photo", "train.zip", "test1.zip"):
         (outer / name).unlink()
     (outer / "train.7z").touch()
