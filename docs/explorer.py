@@ -181,7 +181,12 @@ def records(name: str) -> list[dict[str, str]]:
 
 def tried() -> list[dict[str, Any]]:
     """The recipes, and each setting that was tried instead; null for what cannot be known."""
-    return json.loads(ablations.paired().to_json(orient="records", double_precision=5))
+    table = ablations.paired()
+    table["points"] = [
+        ablations.with_error(d, e) if d == d else "diverged"
+        for d, e in zip(table.difference, table.error, strict=True)
+    ]
+    return json.loads(table.to_json(orient="records", double_precision=5))
 
 
 def runs() -> list[dict[str, Any]]:

@@ -204,8 +204,8 @@ def test_layer_by_hand_against_autograd(browser):
         new = (kernel - given["rate"] * kernel.grad, bias - given["rate"] * bias.grad)
         new_loss = (weights * F.max_pool2d(F.relu(F.conv2d(x, *new)), 2, 1)).sum()
         expected = {"Y": y, "Z": z, "P": p, "dZ": z.grad, "dY": y.grad, "dK": kernel.grad}
-        expected |= {"dX": x.grad, "db": bias.grad, "newK": new[0], "newb": new[1]}
-        expected |= {"L": loss, "newL": new_loss}
+        expected |= {"dX": x.grad, "db": bias.grad, "K after": new[0], "newb": new[1]}
+        expected |= {"L": loss, "L after": new_loss}
         for name, value in expected.items():
             ours = torch.tensor(page[name], dtype=torch.double).flatten()
             torch.testing.assert_close(ours, value.detach().flatten(), msg=name)

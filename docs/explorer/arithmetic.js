@@ -7,7 +7,7 @@ const arithmetic = (() => {
   const dots = (...factors) => factors.join("·");
   const sum = (values) => values.reduce((a, b) => a + b, 0);
 
-  /** How often a window fits, and the sum that says so (docs/papers.md, "How large an output is"). */
+  /** How often a window fits, and the sum that says so (papers.md, "How large an output is"). */
   function fit({ kernel, stride, padding, same }, n) {
     if (!same) {
       const out = Math.floor((n + 2 * padding - kernel) / stride) + 1;
@@ -28,7 +28,9 @@ const arithmetic = (() => {
     const say = (what, text) => done.sums.push([what, text]);
     const kernel = kind === "average" ? side : layer.kernel; // the whole map
     const see = (k, padding, step) => ({
-      field: at.field + (k - 1) * at.jump, start: at.start + ((k - 1) / 2 - padding) * at.jump, jump: at.jump * step,
+      field: at.field + (k - 1) * at.jump,
+      start: at.start + ((k - 1) / 2 - padding) * at.jump,
+      jump: at.jump * step,
     });
     let out = at;
     if (kind === "linear") {
@@ -50,7 +52,8 @@ const arithmetic = (() => {
         const factors = dots(kernel, kernel, channels, width);
         done.parameters = weights + (batchNorm ? 2 : 1) * width; // a scale and a shift, or a bias
         done.macs = weights * places * places;
-        say("parameters", `${factors} + ${batchNorm ? "2·" : ""}${width} = ${comma(done.parameters)}`);
+        const more = batchNorm ? `2·${width}` : width;
+        say("parameters", `${factors} + ${more} = ${comma(done.parameters)}`);
         say("MACs", `${factors} · ${places}·${places} = ${comma(done.macs)}`);
       }
       say("side of the map", text);
@@ -74,7 +77,8 @@ const arithmetic = (() => {
   function applyRow(row, at, settings) {
     const paths = row.paths.map((layers) => {
       let here = at;
-      const kept = layers.filter(({ kind }) => kind !== "normalisation" || !settings.batchNorm); // its successor
+      // Batch-norm takes the place of local response normalisation.
+      const kept = layers.filter(({ kind }) => kind !== "normalisation" || !settings.batchNorm);
       return kept.map((layer) => {
         const done = apply(layer, here, settings);
         here = done.output;
@@ -110,13 +114,16 @@ const arithmetic = (() => {
       mapLayers(rows, (layer) =>
         layer.name === "branch_5x5.conv" ? { ...layer, kernel: 3, padding: 1 } : layer),
     direct: (rows) =>
-      mapLayers(rows, (layer, row) => (isModule(row) && layer.name.endsWith("reduce") ? null : layer)),
+      mapLayers(rows, (layer, row) =>
+        isModule(row) && layer.name.endsWith("reduce") ? null : layer),
     114: (rows) =>
       mapLayers(rows, (layer, row) =>
-        row.id === "inception4d" && layer.name === "branch_3x3.reduce" ? { ...layer, out: 114 } : layer),
+        row.id === "inception4d" && layer.name === "branch_3x3.reduce"
+          ? { ...layer, out: 114 } : layer),
     widths: (rows, { module, widths }) =>
       mapLayers(rows, (layer, row) =>
-        row.id === module ? { ...layer, out: widths[WIDTHS.indexOf(layer.name)] ?? layer.out } : layer),
+        row.id === module
+          ? { ...layer, out: widths[WIDTHS.indexOf(layer.name)] ?? layer.out } : layer),
     // VGG16: the second of two neighbouring convolutions goes, the first becomes a 5x5.
     "5x5": (rows) => {
       const changed = [];
@@ -131,7 +138,7 @@ const arithmetic = (() => {
     },
   };
 
-  /** All rows of a network under settings: {size, channels, classes, batchNorm, heads, whatIf, …}. */
+  /** All rows of a network under settings: {size, channels, classes, batchNorm, heads, whatIf}. */
   function compute(network, settings) {
     const { smallest, step, messages, heads_from: headsFrom } = network;
     const { size } = settings;
@@ -148,7 +155,11 @@ const arithmetic = (() => {
       rows.push(done);
     }
     const added = (some, what) => sum(some.map((row) => row[what]));
-    const total = (some) => ({ parameters: added(some, "parameters"), macs: added(some, "macs"), values: added(some, "values") });
+    const total = (some) => ({
+      parameters: added(some, "parameters"),
+      macs: added(some, "macs"),
+      values: added(some, "values"),
+    });
     return { rows, main: total(rows.filter((row) => !row.source)), all: total(rows) };
   }
 
@@ -167,18 +178,20 @@ const arithmetic = (() => {
     const Y = grid(n, n, (i, j) => sum(window(i, j).map(([w, x]) => w * x)) + b);
     const Z = Y.map((row) => row.map((y) => Math.max(y, 0)));
     const best = (i, j) => // the first of equals, as PyTorch
-      [[i, j], [i, j + 1], [i + 1, j], [i + 1, j + 1]].reduce((a, c) => (Z[c[0]][c[1]] > Z[a[0]][a[1]] ? c : a));
+      [[i, j], [i, j + 1], [i + 1, j], [i + 1, j + 1]]
+        .reduce((a, c) => (Z[c[0]][c[1]] > Z[a[0]][a[1]] ? c : a));
     const winners = grid(n - 1, n - 1, best);
     const P = winners.map((row) => row.map(([i, j]) => Z[i][j]));
     const L = sum(cells(P).map(({ i, j, value }) => dP[i][j] * value));
     if (last) return L;
 
-    const dZ = grid(n, n, (i, j) =>
-      sum(cells(winners).map(({ i: p, j: q, value: [u, v] }) => (u === i && v === j ? dP[p][q] : 0))));
+    const won = (i, j) => cells(winners).filter(({ value: [u, v] }) => u === i && v === j);
+    const dZ = grid(n, n, (i, j) => sum(won(i, j).map(({ i: p, j: q }) => dP[p][q])));
     const dY = grid(n, n, (i, j) => (Y[i][j] > 0 ? dZ[i][j] : 0));
     const kernelTerms = (u, v) => cells(dY).map(({ i, j, value }) => [value, X[i + u][j + v]]);
     const imageTerms = (p, q) =>
-      cells(dY).filter(({ i, j }) => K[p - i]?.[q - j] !== undefined).map(({ i, j, value }) => [value, K[p - i][q - j]]);
+      cells(dY).filter(({ i, j }) => K[p - i]?.[q - j] !== undefined)
+        .map(({ i, j, value }) => [value, K[p - i][q - j]]);
     const total = (terms) => sum(terms.map(([a, c]) => a * c));
     const dK = grid(k, k, (u, v) => total(kernelTerms(u, v)));
     const dX = grid(X.length, X.length, (p, q) => total(imageTerms(p, q)));
@@ -186,8 +199,99 @@ const arithmetic = (() => {
     const newK = grid(k, k, (u, v) => K[u][v] - rate * dK[u][v]);
     const newb = b - rate * db;
     const newL = layer({ X, K: newK, b: newb, dP, rate }, true);
-    return { Y, Z, P, L, winners, dZ, dY, dK, dX, db, newK, newb, newL, window, kernelTerms, imageTerms };
+    return {
+      Y, Z, P, L, winners, dZ, dY, dK, dX, db, "K after": newK, newb, "L after": newL,
+      window, kernelTerms, imageTerms,
+    };
   }
 
-  return { compute, layer, comma, sum, WIDTHS, isModule };
+  const minus = (n) => String(n).replace("-", "−");
+  const neat = (n) => minus(Number(n.toFixed(4)));
+  const bracket = (n) => (n < 0 ? `(${neat(n)})` : neat(n));
+  const products = (terms) => terms.map(([a, c]) => `${bracket(a)}·${bracket(c)}`).join(" + ");
+  const plus = (terms) => terms.map(bracket).join(" + ");
+  const equals = (text, value) => {
+    const known = text === "" || text === neat(value);
+    return known ? neat(value) : `${text} = ${neat(value)}`;
+  };
+
+  /** All steps of a layer: the cell that each fills, the cells it reads, and its sum in words and
+      numbers. */
+  function steps({ K, b, dP, rate }, r) {
+    const found = [];
+    const one = (phase, name, reads, text, sum_) =>
+      found.push({ phase, name, reads, text, sum: sum_ });
+    const each = (phase, name, matrix, make) =>
+      cells(matrix).forEach(({ i, j, value }) => {
+        const [reads, text, sum_] = make(i, j, value);
+        found.push({ phase, name, i, j, reads, text, sum: equals(sum_, value) });
+      });
+    const under = (i, j, n) => cells(grid(n, n, () => 0)).map(({ i: u, j: v }) => [i + u, j + v]);
+    const four = under(0, 0, 2);
+    const live = (terms) => products(terms.filter(([gradient]) => gradient !== 0));
+    const alive = under(0, 0, r.dY.length).filter(([i, j]) => r.dY[i][j] !== 0);
+
+    each("Convolution", "Y", r.Y, (i, j) => [
+      { X: under(i, j, 3), K: under(0, 0, 3) },
+      "Lay the kernel on the image, multiply each weight by the pixel under it, add up, add b.",
+      `${products(r.window(i, j))} + ${bracket(b)}`,
+    ]);
+    each("ReLU", "Z", r.Z, (i, j) => [
+      { Y: [[i, j]] }, "What is negative becomes 0.", `max(${neat(r.Y[i][j])}, 0)`,
+    ]);
+    each("Pooling", "P", r.P, (i, j) => [
+      { Z: under(i, j, 2) }, "The largest of four.",
+      `max(${under(i, j, 2).map(([u, v]) => neat(r.Z[u][v])).join(", ")})`,
+    ]);
+    one("Loss", "L", { P: four, dP: four },
+      "A loss made up so that its gradient with respect to P is known: it is dP.",
+      equals(products(four.map(([i, j]) => [dP[i][j], r.P[i][j]])), r.L));
+    each("Back through pooling", "dZ", r.dZ, (i, j) => {
+      const won = four.filter(([p, q]) => String(r.winners[p][q]) === String([i, j]));
+      const texts = ["No window chose this cell as its largest, so it gets no gradient.",
+        "One window chose this cell as its largest, so it gets that window's gradient."];
+      const text = texts[won.length]
+        ?? `${won.length} windows chose this cell, so it gets the sum of their gradients.`;
+      return [{ dP: won, Z: [[i, j]] }, `${text} Among equals, a window chooses the first.`,
+        plus(won.map(([p, q]) => dP[p][q]))];
+    });
+    each("Back through ReLU", "dY", r.dY, (i, j) => [
+      { dZ: [[i, j]], Y: [[i, j]] },
+      r.Y[i][j] > 0 ? "Y is positive here: the gradient goes through."
+        : "Y is not positive here: the gradient stops.",
+      `${r.Y[i][j] > 0 ? 1 : 0}·${bracket(r.dZ[i][j])}`,
+    ]);
+    each("Gradient of the kernel", "dK", r.dK, (u, v) => [
+      { dY: alive, X: alive.map(([i, j]) => [i + u, j + v]) },
+      "Over all places: the gradient there times the pixel that this weight met. Gradients of 0 "
+        + "are left out.",
+      live(r.kernelTerms(u, v)),
+    ]);
+    one("Gradient of the bias", "db", { dY: alive },
+      "The bias met a 1 everywhere: the sum of dY.",
+      equals(plus(alive.map(([i, j]) => r.dY[i][j])), r.db));
+    each("Gradient of the image", "dX", r.dX, (p, q) => {
+      const met = alive.filter(([i, j]) => K[p - i]?.[q - j] !== undefined);
+      return [
+        { dY: met, K: met.map(([i, j]) => [p - i, q - j]) },
+        "Over all places whose window held this pixel: the gradient there times the weight that "
+          + "lay on it.",
+        live(r.imageTerms(p, q)),
+      ];
+    });
+    each("One step of learning", "K after", r["K after"], (u, v) => [
+      { K: [[u, v]], dK: [[u, v]] }, "Against the gradient, as far as the learning rate says.",
+      `${neat(K[u][v])} − ${neat(rate)}·${bracket(r.dK[u][v])}`,
+    ]);
+    const squares = sum([...r.dK.flat(), r.db].map((gradient) => gradient ** 2));
+    const newb = `b = ${neat(b)} − ${neat(rate)}·${bracket(r.db)} = ${neat(r.newb)}`;
+    const expected = `${neat(r.L)} − ${neat(rate)}·${neat(squares)}`;
+    one("One step of learning", "L after", {},
+      `Forward once more, with the new K and ${newb}. A small step should lower the loss by the `
+        + "rate times the sum of the squared gradients.",
+      `${neat(r["L after"])}; expected ${expected} = ${neat(r.L - rate * squares)}`);
+    return found;
+  }
+
+  return { compute, layer, steps, comma, sum, neat, WIDTHS, isModule };
 })();
