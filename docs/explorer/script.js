@@ -472,10 +472,10 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
       h("figcaption", `channel ${channel}`));
   };
   fill("maps", h("h2", title(rowOf(name))),
-    h("p.note", `A cell sees ${field} × ${field} px, and the next as much, ${jump} px on; `,
-      `the image has ${size} × ${size}.`),
-    h("p.quiet.note", `${shown.of} maps of ${side} × ${side} in ${checkpoint}; `,
-      "these are the strongest on this image. Bright is large."),
+    h("p.note", `A cell sees ${field} × ${field} px, its neighbour the same ${jump} px on; `,
+      `the image has ${size} × ${size} px.`),
+    h("p.quiet.note", `${checkpoint} has ${shown.of} maps of ${side} × ${side} here. `,
+      "These are the strongest on this image; bright is large."),
     h("div.maps", shown.channels.map(map)));
 }
 
@@ -601,12 +601,12 @@ function showTrained(index) {
   fill("run-list", datasets.map((dataset) => [heading(dataset), alike(dataset).map(item)]));
   const others = alike(run.dataset).filter((one) => one !== run);
   fill("curves", h("h2", run.name),
-    h("p.quiet", run.command.startsWith("python") && h("code", run.command), " ",
-      h("a", { href: `results/${run.log}` }, run.log)),
+    run.command.startsWith("python") && h("p.quiet", h("code", run.command)),
+    h("p.quiet", "Log: ", h("a", { href: `results/${run.log}` }, run.log)),
     chart("Validation accuracy; thin: the other runs on this data",
       [...others, run].map((one) => [one.val_accuracy, one === run ? "chosen" : "other", one.name]),
       (value) => percent(value, 0)),
-    chart("Loss; dots: on training images, augmented and with smoothed labels",
+    chart("Loss on validation images; dots: on training images, augmented, labels smoothed",
       [[run.train_loss, "second", "training"], [run.val_loss, "chosen", "validation"]],
       (value) => value.toFixed(1)));
   showConfusion();
@@ -665,7 +665,7 @@ function showConfusion() {
     h("div.thumbs", where(...confused).slice(0, 40).map(thumb)),
     h("h2.later", "Is it as sure as it should be?"),
     h("div.scroll", h("table",
-      columns("Says it is sure", "Images", "On average", "Is right"), h("tbody", calibration))));
+      columns("How sure", "Images", "On average", "Right"), h("tbody", calibration))));
 }
 
 function showAblations() {
