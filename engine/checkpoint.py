@@ -220,9 +220,11 @@ def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
     does what float16 cannot hold.
 
     Raises:
-        UserError: the source is no usable checkpoint.
+        UserError: the source is no usable checkpoint, or the target would take a run's state away.
         OSError: the target cannot be written.
     """
+    if Path(target).name == "last.pth":  # "*.pth" in a run's folder is best.pth last.pth
+        raise UserError(f"{target}: holds what its run goes on from: name another file to write")
     checkpoint = load(source)
     half = {name: halved(tensor) for name, tensor in best_weights(checkpoint).items()}
     kept = {key: checkpoint[key] for key in (*KEYS, *OPTIONAL) if key in checkpoint}
