@@ -124,11 +124,12 @@ def main() -> None:
     classes = photo_folder.class_names(photo_folder.read_manifest(data_dir))
     dataset = photo_folder.dataset_name(data_dir)
     if resumed and resumed["dataset"] != dataset:
-        raise UserError(
-            f"--resume {args.resume}: was trained on another split than the one in {data_dir}"
-        )
-    imagenet = args.init == "imagenet"
-    mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
+        raise UserError(f"--resume {args.resume}: was trained on another split than {data_dir}")
+    if resumed:  # as the run began, whatever is in mean_std.json now
+        mean, std = resumed["mean"], resumed["std"]
+    else:
+        imagenet = args.init == "imagenet"
+        mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
 
     # Model: before the photos are decoded, so that a wrong option fails at once.
     seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
@@ -164,10 +165,10 @@ def main() -> None:
 
     # Arrays -> batches on the device.
     train_set, val_set = place((train_set, val_set), device, args.data_on_device)
-    how = cli.loader_options(args, device)
+    options = cli.loader_options(args, device)
     draws = partial(order_generator, args.seed)
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **how)
-    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **how)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
+    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
     augmentation = Augmentation(
         flip=args.flip, train_size=args.train_size, **(AUGMENT if args.augment else {})
     )

@@ -103,10 +103,10 @@ def main() -> None:
     if args.limit:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
     train_set, val_set = place((train_set, val_set), device, args.data_on_device)
-    how = cli.loader_options(args, device)
+    options = cli.loader_options(args, device)
     draws = partial(order_generator, args.seed)
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **how)
-    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **how)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
+    val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
     augmentation = Augmentation(flip=args.flip, **(AUGMENT if args.augment else {}))
     mean, std = fashionmnist.MEAN, fashionmnist.STD
     transform = BatchTransform(mean, std, args.image_size, augmentation)

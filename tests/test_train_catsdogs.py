@@ -205,6 +205,8 @@ def test_resume_of_photos(run, split, train, monkeypatch, tmp_path, frozen):
     last = tmp_path / "run" / "last.pth"
     stopped = checkpoint.load(last)
     assert stopped["step"] == 2 and stopped["epoch"] == 0
+    folder = tmp_path / "split"
+    photo_folder.write_mean_std(folder, np.full(3, 0.1), np.full(3, 0.9), 32)  # is not asked again
     run(train_catsdogs, "--resume", last)
     again = checkpoint.load(last)
     for name, tensor in whole["state_dict"].items():
