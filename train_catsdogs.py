@@ -6,10 +6,9 @@
     python train_catsdogs.py --init imagenet --freeze-features  # only the last layer
     python train_catsdogs.py --data-dir data/birds
 
-The accuracies are on 1,800 validation photos after training on 14,400, the times for two CPU cores
-with bfloat16 if nothing else is said (docs/results.md). docs/photos.md has the steps before and
-after. Writes best.pth, last.pth, log.csv, run.json and curves.png to
-checkpoints/<folder of the data>_<model>/.
+Accuracies are on the 1,800 validation photos, times for two CPU cores with bfloat16 unless stated
+(docs/results.md). docs/photos.md has the steps before and after. Writes best.pth, last.pth,
+log.csv, run.json and curves.png to checkpoints/<folder of the data>_<model>/.
 """
 
 import argparse
