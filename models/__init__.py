@@ -1,7 +1,7 @@
 """The networks by name: ``create_model("googlenet", num_classes=10)``.
 
-A network's file is imported only when that network is asked for: ``predict.py`` loads just the one
-it uses, and ``python -m models.vgg16`` runs that file once, not twice.
+A network's module is imported only when the network is built: ``predict.py`` loads just the one
+that it uses, and ``python -m models.vgg16`` runs its module once, not twice.
 """
 
 from importlib import import_module
@@ -18,7 +18,11 @@ MODELS = {  # name -> file, class
 
 
 def create_model(name: str, **model_args: int | float | bool | None) -> nn.Module:
-    """Build a network with new weights; ``model_args`` are the arguments of its class.
+    """Build a network with newly initialised weights.
+
+    Args:
+        name: a key of MODELS.
+        model_args: the arguments of its class.
 
     Raises:
         ValueError: no network has that name, or it cannot be built with these arguments.
@@ -29,5 +33,5 @@ def create_model(name: str, **model_args: int | float | bool | None) -> nn.Modul
     model_class = getattr(import_module(file), class_name)
     unknown = set(model_args) - set(signature(model_class).parameters)
     if unknown:
-        raise ValueError(f"{name} takes no {min(unknown)}: leave it out")
+        raise ValueError(f"{name} has no argument {min(unknown)}: leave it out")
     return model_class(**model_args)

@@ -41,11 +41,11 @@ INCEPTION = {
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
 AUX_WEIGHT = 0.3  # Section 5: the losses of the auxiliary classifiers "were weighted by 0.3"
-AUX_MIN_SIZE = 80  # pixels: the heads pool windows of 5x5 cells, each of 16 pixels
+AUX_MIN_SIZE = 80  # pixels: the heads average-pool 5x5 cells of a map with a stride of 16 pixels
 
 
 class Outputs(NamedTuple):
-    """What GoogLeNet returns in training if it has auxiliary heads: N x num_classes each."""
+    """GoogLeNet's output in training with auxiliary heads: logits, N x num_classes each."""
 
     logits: torch.Tensor
     aux4a: torch.Tensor
@@ -61,12 +61,12 @@ class GoogLeNet(nn.Module):
         image_size: height and width of the images in pixels, 32 or more.
         batch_norm: normalise after each convolution, which then needs no bias.
         dropout: probability of dropping one of the 1024 features before the linear layer.
-        aux_heads: train with the two auxiliary classifiers of Section 5. None: if the training
-            images have 80 px or more, so that the map is large enough for them.
-        train_size: height and width of the training images. None: image_size, as in the paper.
+        aux_heads: train with the two auxiliary classifiers of Section 5. None: only if the
+            training images have 80 px or more; the feature maps of smaller ones are too small.
+        train_size: size of the training images in pixels. None: image_size, as in the paper.
 
     Raises:
-        ValueError: a size is below 32, or below 80 although auxiliary heads are asked for.
+        ValueError: a size is below 32, or train_size is below 80 with aux_heads=True.
     """
 
     def __init__(  # noqa: PLR0913 (seven independent options)
@@ -92,11 +92,11 @@ class GoogLeNet(nn.Module):
             )
         self.in_channels, self.image_size, self.train_size = in_channels, image_size, train_size
 
-        # Departure, if asked for: batch normalisation replaces local response normalisation, as in
+        # Optional departure: batch normalisation replaces local response normalisation, as in
         # Ioffe & Szegedy 2015; it allows higher learning rates.
         norm = nn.Identity if batch_norm else local_response_norm
-        # Departure: nn.Conv2d pads all sides by 3 pixels. "Same" is 2 before and 3 after: the map
-        # is shifted by one pixel.
+        # Departure: nn.Conv2d pads every side by 3 pixels. "Same" padding is 2 at the left and top
+        # and 3 at the right and bottom, so this map is shifted by one pixel.
         self.conv1 = ConvReLU(in_channels, 64, 7, batch_norm, stride=2)
         self.pool1 = SameMaxPool()
         self.norm1 = norm()
@@ -114,23 +114,23 @@ class GoogLeNet(nn.Module):
         self.pool4 = SameMaxPool()
         self.inception5a = Inception(832, INCEPTION["5a"], batch_norm)
         self.inception5b = Inception(832, INCEPTION["5b"], batch_norm)
-        # 7x7 at 224 px, as in the paper. Departure: the whole map at any size.
+        # Averages 7x7 at 224 px, as in the paper. Departure: the whole map at other sizes.
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(1024, num_classes)  # the softmax is part of the loss
 
         self.aux4a = self.aux4d = None
         if aux_heads:
-            map_size = (train_size + 15) // 16  # of 4a and 4d: halved four times, rounding up
+            map_size = (train_size + 15) // 16  # after 4a and 4d: halved four times, rounding up
             self.aux4a = AuxiliaryHead(512, num_classes, map_size, batch_norm)
             self.aux4d = AuxiliaryHead(528, num_classes, map_size, batch_norm)
-        init_weights(self)  # the paper does not say how it initialises
+        init_weights(self)  # the paper does not describe its initialisation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | Outputs:
-        """Compute the logits, N x num_classes, of N x in_channels x image_size x image_size.
+        """Compute logits, N x num_classes, from N x in_channels x image_size x image_size.
 
-        In training, the images are of train_size, and a network with auxiliary heads returns their
-        logits too (``Outputs``). Shapes below are those at 224 px.
+        In training mode the images have train_size instead, and a network with auxiliary heads
+        also returns the logits of the heads (``Outputs``). The shapes below are for 224 px.
 
         Raises:
             ValueError: the images have another shape.
@@ -160,9 +160,9 @@ class GoogLeNet(nn.Module):
 
 
 class Inception(nn.Module):
-    """Figure 2(b): four branches side by side. Their outputs are stacked along the channels.
+    """Figure 2(b): four parallel branches, concatenated along the channel dimension.
 
-    Every branch keeps height and width: otherwise the outputs could not be stacked.
+    Every branch keeps height and width, as the concatenation requires.
     """
 
     def __init__(self, in_channels: int, widths: InceptionWidths, batch_norm: bool) -> None:
@@ -175,13 +175,13 @@ class Inception(nn.Module):
         self.branch_pool = nn.Sequential(OrderedDict(pool=pool, proj=proj))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N x in_channels x H x W to N x (#1x1 + #3x3 + #5x5 + pool proj) x H x W."""
+        """Map N x in_channels x H x W to N x (#1x1 + #3x3 + #5x5 + pool proj) x H x W."""
         branches = (self.branch_1x1, self.branch_3x3, self.branch_5x5, self.branch_pool)
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
 class ConvReLU(nn.Sequential):
-    """A convolution, which keeps the size at stride 1, and its ReLU (Section 5)."""
+    """A convolution that keeps the map's size at stride 1, then a ReLU (Section 5)."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class ConvReLU(nn.Sequential):
 def reduced_conv(
     in_channels: int, reduced: int, out_channels: int, kernel_size: int, batch_norm: bool
 ) -> nn.Sequential:
-    """Build a 1x1 reduction and the larger convolution that it makes cheaper (Section 4)."""
+    """Build a 1x1 reduction, then the larger convolution, which it makes cheaper (Section 4)."""
     reduce = ConvReLU(in_channels, reduced, 1, batch_norm)
     conv = ConvReLU(reduced, out_channels, kernel_size, batch_norm)
     return nn.Sequential(OrderedDict(reduce=reduce, conv=conv))
@@ -216,7 +216,7 @@ class SameMaxPool(nn.MaxPool2d):
         super().__init__(3, stride=2, ceil_mode=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad an even map at the right and lower edges (ceil_mode), an odd one all around."""
+        """Pad an even map at the right and bottom (ceil_mode), an odd one on all sides."""
         return F.max_pool2d(x, 3, stride=2, padding=x.shape[2] % 2, ceil_mode=True)
 
 
@@ -228,12 +228,12 @@ def local_response_norm() -> nn.LocalResponseNorm:
 
 
 class AuxiliaryHead(nn.Module):
-    """The side classifier of Section 5, on the output of 4a or 4d.
+    """The auxiliary classifier of Section 5, on the output of inception (4a) or (4d).
 
-    In training it gives the lower layers a gradient of their own. At inference it is discarded.
+    In training it adds its gradient to the layers below. At inference it is discarded.
 
     Args:
-        map_size: height and width of that output, 14 at 224 px.
+        map_size: height and width of the inception module's output, 14 at 224 px.
     """
 
     def __init__(self, in_channels: int, num_classes: int, map_size: int, batch_norm: bool) -> None:
@@ -247,7 +247,7 @@ class AuxiliaryHead(nn.Module):
         self.linear = nn.Linear(1024, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the logits, N x num_classes, from N x in_channels x map_size x map_size."""
+        """Compute logits, N x num_classes, from N x in_channels x map_size x map_size."""
         x = self.pool(x)  # at 224 px: N x 512 (4a) or 528 (4d) x 4 x 4
         x = self.conv(x)  # N x 128 x 4 x 4
         x = self.relu(self.fc(torch.flatten(x, 1)))  # N x 1024
@@ -268,7 +268,7 @@ class AuxiliaryLoss(nn.Module):
     def forward(
         self, outputs: torch.Tensor | Outputs, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss and the main logits, N x num_classes, of outputs and N class indices."""
+        """Return the loss (a scalar) and the main logits, N x num_classes; labels: N, int64."""
         if not isinstance(outputs, Outputs):
             return self.criterion(outputs, labels), outputs
         main, *heads = (self.criterion(logits, labels) for logits in outputs)

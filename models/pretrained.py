@@ -1,7 +1,7 @@
-"""Weights from elsewhere: torchvision's ImageNet weights and back, and transfer between networks.
+"""Convert weights to and from torchvision's names, and transfer them between networks.
 
 torchvision's VGG16 is the network of the paper. Its GoogLeNet is not: ``TorchvisionGoogLeNet``.
-Nothing here downloads or reads files; state dicts come in and go out.
+Everything here works on state dicts: nothing downloads or reads files.
 """
 
 import re
@@ -13,9 +13,9 @@ from torch import nn
 from models.googlenet import INCEPTION, ConvReLU, GoogLeNet
 from models.layers import init_weights
 
-# The mean and std, of pixels between 0 and 1, that these weights expect images to be normalised by.
-# torchvision's GoogLeNet was trained with 0.5; its users pass images normalised by ImageNet's
-# values, which it converts ("transform_input"). Here the images get 0.5 at once.
+# The mean and std, for pixels between 0 and 1, by which these weights expect images normalised.
+# torchvision's GoogLeNet was trained with 0.5; it takes images normalised by ImageNet's values and
+# converts them ("transform_input"). Here the images are normalised by 0.5 directly.
 NORMALISATION = {
     "vgg16": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "googlenet": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -49,21 +49,21 @@ class TorchvisionGoogLeNet(GoogLeNet):
         super().__init__(
             in_channels, num_classes, image_size, batch_norm, dropout, aux_heads, train_size
         )
-        # 1. A 2x2 window in the fourth max-pool. (Of an odd map, all four ignore the upper and left
-        # padding; at 224 px there is none.)
+        # 1. A 2x2 window in the fourth max-pool. (On odd maps, none of the four pads the top and
+        # left as SameMaxPool does; at 224 px all maps are even.)
         self.pool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
-        # 2. A 3x3 convolution for the 5x5: a bug kept for its weights (pytorch/vision#906).
+        # 2. 3x3 instead of 5x5: a bug that torchvision keeps for its weights (pytorch/vision#906).
         for name, widths in INCEPTION.items():
             branch = self.get_submodule(f"inception{name}.branch_5x5")
             branch.conv = ConvReLU(widths.n5x5_reduce, widths.n5x5, 3, batch_norm)
-        # 3. Heads that pool to 4x4 at any image size, with windows of 4x4, not 5x5, at 224 px.
+        # 3. Heads that pool to 4x4 at any image size; at 224 px their windows are 4x4, not 5x5.
         for head in filter(None, (self.aux4a, self.aux4d)):
             head.pool = nn.AdaptiveAvgPool2d(4)
             head.fc = nn.Linear(128 * 4 * 4, 1024)
-        # 4. An epsilon of 1e-3 in the batch normalisation.
+        # 4. An epsilon of 1e-3 in batch normalisation.
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
@@ -71,9 +71,9 @@ class TorchvisionGoogLeNet(GoogLeNet):
 
 
 class PaddedGoogLeNet(GoogLeNet):
-    """The GoogLeNet of older checkpoints, whose max-pools pad one pixel on every side.
+    """The GoogLeNet of older checkpoints: its max-pools pad every side by one pixel.
 
-    Their weights were trained with this padding. Arguments and errors are those of GoogLeNet.
+    The weights were trained with this padding. Arguments and errors are those of GoogLeNet.
     """
 
     @wraps(GoogLeNet.__init__)
@@ -83,7 +83,7 @@ class PaddedGoogLeNet(GoogLeNet):
             setattr(self, name, nn.MaxPool2d(3, stride=2, padding=1))
 
 
-# Our names -> torchvision's, as regular expressions to apply one after the other.
+# Our names -> torchvision's: regular expressions, applied in this order.
 GOOGLENET_NAMES = (
     (r"^conv2\.conv\.", "conv3."),
     (r"^conv2\.reduce\.", "conv2."),
@@ -130,11 +130,10 @@ def vgg16_names(model: nn.Module) -> dict[str, str]:
 def from_torchvision(
     state_dict: dict[str, torch.Tensor], model: nn.Module
 ) -> dict[str, torch.Tensor]:
-    """Convert torchvision's state dict to the model's names, whatever the shapes.
+    """Convert torchvision's state dict to the model's names. Shapes are not checked.
 
-    Tensors that it lacks are left out. torchvision's VGG16 keeps a convolution's bias before a
-    batch normalisation, where it changes nothing but the mean: here it is subtracted from the
-    running mean.
+    Tensors that the state dict lacks are left out. torchvision's batch-normalised VGG16 has biases
+    in its convolutions. They only shift the mean, so they are subtracted from the running mean.
     """
     names = torchvision_names(model)
     converted = {ours: state_dict[theirs] for ours, theirs in names.items() if theirs in state_dict}
@@ -150,7 +149,7 @@ def from_torchvision(
 def to_torchvision(model: nn.Module) -> dict[str, torch.Tensor]:
     """Convert the model's state dict to torchvision's names.
 
-    Batch-normalised VGG16 gets the biases, all zero, that torchvision's convolutions have.
+    For a batch-normalised VGG16, add the convolution biases that torchvision expects, all zero.
     """
     state_dict = model.state_dict()
     converted = {}
@@ -164,11 +163,11 @@ def to_torchvision(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def transfer(state_dict: dict[str, torch.Tensor], model: nn.Module) -> list[str]:
-    """Copy the tensors that fit into the model, in place; return the names of those not taken.
+    """Copy the tensors that fit into the model, in place; return the names of all others.
 
-    A tensor fits if its shape is the same. A first convolution also fits from one channel to
-    several, each of which gets its share of the weights, and from several to one, which gets their
-    sum: a grey image then gives the same activations, whichever way it is stored.
+    A tensor fits if its shape is the same. The first convolution also fits if one of the two has a
+    single input channel: its weights are divided among several channels, or summed into one. A
+    grey image then gives the same activations, stored in one channel or in several equal ones.
     """
     left = []
     for name, target in model.state_dict().items():
@@ -186,12 +185,12 @@ def transfer(state_dict: dict[str, torch.Tensor], model: nn.Module) -> list[str]
 
 
 def without_classifier(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Leave out the last layers, VGG16's and those of GoogLeNet and its heads: other classes."""
+    """Leave out the last layer of VGG16, GoogLeNet and its heads: it is for other classes."""
     last = ("fc3.weight", "fc3.bias", "linear.weight", "linear.bias")
     return {name: tensor for name, tensor in state_dict.items() if not name.endswith(last)}
 
 
 def freeze_features(model: nn.Module) -> None:
-    """Leave only the fully connected layers at the end to be trained, in place."""
+    """Freeze all parameters except the fully connected layers at the end, in place."""
     for name, child in model.named_children():
         child.requires_grad_(name in ("classifier", "linear"))  # VGG16's, GoogLeNet's

@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory in training, at the cost of a second forward pass."""
+"""Activation checkpointing: less memory in training, for the time of a second forward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,23 +10,22 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(network: nn.Module) -> None:
-    """Make the network keep only what lies between its stages, and recompute the rest.
+    """Make the network store only the activations between its stages, in place.
 
-    Changes the network in place. The backward pass computes each stage a second time (Chen et al.
-    2016, "Training Deep Nets with Sublinear Memory Cost"); gradients and batch-norm statistics
-    stay the same.
+    The backward pass recomputes the activations inside each stage (Chen et al. 2016, "Training
+    Deep Nets with Sublinear Memory Cost"); gradients and batch-norm statistics stay the same.
     """
     for stage in network.children():
         if next(stage.parameters(), None) is not None:
-            # deepcopy follows a partial, not a lambda.
+            # deepcopy also copies what a partial refers to; it does not copy a lambda.
             stage.forward = partial(recomputed, stage, stage.forward)
 
 
 def recomputed(
     stage: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
 ) -> torch.Tensor:
-    """Compute ``forward(x)`` of a stage, keeping nothing of it for the backward pass."""
-    if torch.compiler.is_compiling():  # a compiled backward pass leaves statistics alone
+    """Compute ``forward(x)`` of a stage without storing activations for the backward pass."""
+    if torch.compiler.is_compiling():  # a compiled backward pass does not update the statistics
         return checkpoint(forward, x, use_reentrant=False)
     contexts = partial(stage_contexts, stage)
     return checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
@@ -39,7 +38,7 @@ def stage_contexts(stage: nn.Module) -> tuple[AbstractContextManager, AbstractCo
 
 @contextmanager
 def keep_statistics(stage: nn.Module) -> Iterator[None]:
-    """Freeze the running statistics of batch-norm, which must count each batch once only."""
+    """Freeze batch-norm's running statistics, so that each batch counts only once."""
     norms = [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Row(NamedTuple):
-    """One row: output shape without the batch, weights and biases, multiply-accumulates."""
+    """One row: output shape without the batch, number of parameters, multiply-accumulates."""
 
     name: str
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
 
     Args:
         model: left in evaluation mode. Best built on the meta device, where a forward pass
-            computes nothing but shapes.
+            computes only shapes.
         rows: (title, names of the modules that make up the row), as the networks' ``table_rows``
             returns them. The shape is that of the last module.
     """
@@ -51,7 +51,7 @@ def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
         size = model.image_size
         image = torch.empty(1, model.in_channels, size, size, device=device)
         model.eval()(image)
-        # Auxiliary heads run in training only: call them on a map of the shape they would get.
+        # Auxiliary heads run only in training: call them on a map of the shape that they take.
         for head in ("aux4a", "aux4d"):
             if getattr(model, head, None) is not None:
                 source = shapes[head.replace("aux", "inception")]
@@ -76,12 +76,12 @@ def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
 def main(
     model_class: type[nn.Module], table_rows: Callable[[nn.Module], list[tuple[str, list[str]]]]
 ) -> None:
-    """Print the table of a network built with the options of the command line."""
+    """Print the table of a network built from the command-line options."""
     parser = argparse.ArgumentParser(
         description=f"Print the table of {model_class.__name__}, row by row as in its paper.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
     parser.add_argument("--in-channels", type=int, default=3, help="1 for grey, 3 for RGB")
     parser.add_argument("--num-classes", type=int, default=1000, help="number of logits")
     parser.add_argument(
@@ -92,9 +92,9 @@ def main(
     )
     args = parser.parse_args()
     if hasattr(signal, "SIGPIPE"):  # not on Windows
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" has read enough: not an error
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" may close the pipe: not an error
     if min(args.in_channels, args.num_classes) < 1:
-        parser.error("--in-channels and --num-classes are at least 1")
+        parser.error("--in-channels and --num-classes must be at least 1")
     try:
         with torch.device("meta"):
             model = model_class(**vars(args))

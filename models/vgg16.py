@@ -62,8 +62,8 @@ class VGG16(nn.Module):
         self.block4 = conv_block(4, 256, CONFIG_D["block4"], batch_norm)
         self.block5 = conv_block(5, 512, CONFIG_D["block5"], batch_norm)
 
-        # Five poolings leave 7x7 at 224 px, as in the paper. Departure: other sizes leave other
-        # maps, 1x1 at 32 px, so small images need no enlarging.
+        # Five max-pools leave a 7x7 map at 224 px, as in the paper. Departure: other sizes are
+        # allowed (32 px leaves 1x1), so small images need no upscaling.
         map_size = image_size // 32
         self.classifier = nn.Sequential(
             OrderedDict(
@@ -79,13 +79,13 @@ class VGG16(nn.Module):
         init_weights(self)  # Departure: the paper starts from a shallower net's trained weights.
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the logits, N x num_classes, of N x in_channels x image_size x image_size.
+        """Compute logits, N x num_classes, from N x in_channels x image_size x image_size.
 
         Raises:
             ValueError: the images have another shape.
         """
         check_input(x, self.in_channels, self.image_size)
-        #                           at 224 px:
+        #                     shapes at 224 px:
         x = self.block1(x)  # N x 64 x 112 x 112
         x = self.block2(x)  # N x 128 x 56 x 56
         x = self.block3(x)  # N x 256 x 28 x 28
@@ -95,17 +95,17 @@ class VGG16(nn.Module):
         return self.classifier(x)  # N x num_classes
 
     def fully_convolutional(self) -> nn.Sequential:
-        """The same network for images of image_size or more, not always square (Section 3.2).
+        """The same network for images of image_size or more, square or not (Section 3.2).
 
-        The fully connected layers become convolutions, which answer for every image_size x
-        image_size window of the image, 32 pixels apart, at the cost of one pass. The logits are
-        the mean of these answers. Both networks hold the same weights in the same memory.
+        The fully connected layers become convolutions. In one pass, they classify every
+        image_size x image_size window of the image, at a stride of 32 pixels; the logits are the
+        mean over these windows. Both networks share the same weights in memory.
 
-        The poolings drop what is left at the right and lower edges of a size that is no multiple
-        of 32.
+        If a side is not a multiple of 32, the max-pools drop the remaining pixels at the right or
+        bottom edge.
         """
         first, second, third = (self.classifier.get_submodule(f"fc{n}") for n in (1, 2, 3))
-        #                                              288 x 352 px, trained at 224:
+        #                              shapes for 288 x 352 px, trained at 224:
         return nn.Sequential(
             *(self.get_submodule(name) for name in CONFIG_D),  # N x 512 x 9 x 11
             as_convolution(first, self.image_size // 32),  # 7x7 windows: N x 4096 x 3 x 5
@@ -125,8 +125,8 @@ def conv_block(
 ) -> nn.Sequential:
     """Build one block of Table 1: 3x3 convolutions with a ReLU each, then the max-pool.
 
-    Stride 1 and padding 1 keep the size of the map (Section 2.1); the pool halves it. Layers are
-    named conv<block>_<layer>, as in the model that the authors published.
+    Stride 1 and padding 1 keep the size of the map (Section 2.1); the max-pool halves it. Layers
+    are named conv<block>_<layer>, as in the model that the authors published.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index, out_channels in enumerate(widths, 1):
@@ -134,7 +134,7 @@ def conv_block(
         layers[f"conv{name}"] = Conv2d(
             in_channels, out_channels, kernel_size=3, padding=1, bias=not batch_norm
         )
-        if batch_norm:  # Departure, if asked for: it came later and allows higher learning rates.
+        if batch_norm:  # Optional departure: it came later and allows higher learning rates.
             layers[f"bn{name}"] = nn.BatchNorm2d(out_channels)
         layers[f"relu{name}"] = nn.ReLU(inplace=True)
         in_channels = out_channels
@@ -143,13 +143,13 @@ def conv_block(
 
 
 def as_convolution(layer: nn.Linear, size: int) -> nn.Conv2d:
-    """A fully connected layer of a C x size x size map, as a size x size convolution.
+    """Turn a fully connected layer on a C x size x size map into a size x size convolution.
 
-    Flattening orders a map by channel, row and column, which is how a kernel lies in memory: the
-    weights stay where they are.
+    Flattening orders a map by channel, row and column. A kernel has the same memory layout, so the
+    weights need not be copied.
     """
     out_channels, inputs = layer.weight.shape
-    with torch.device("meta"):  # it needs no weights of its own
+    with torch.device("meta"):  # it allocates no weights: those of the layer replace them
         convolution = Conv2d(inputs // size**2, out_channels, size)
     kernels = layer.weight.unflatten(1, (-1, size, size))  # out_channels x C x size x size
     convolution.weight, convolution.bias = nn.Parameter(kernels), layer.bias
