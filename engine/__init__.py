@@ -1,1 +1,1 @@
-"""The mechanism that the scripts share. Knows no model and no dataset."""
+"""What the scripts share: training, evaluation, checkpoints and the command line."""

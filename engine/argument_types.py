@@ -13,7 +13,8 @@ def number(
     """An argparse type: a number from ``lowest`` up to, but not including, ``highest``.
 
     Args:
-        open_below: leave out ``lowest``, too.
+        kind: int or float.
+        open_below: exclude ``lowest``, too.
     """
 
     def convert(text: str) -> Any:  # noqa: ANN401
@@ -39,12 +40,12 @@ def not_negative(kind: type) -> Callable[[str], Any]:
 
 
 def pathname(text: str) -> Path:
-    """An argparse type: a path, not an empty one, which would be the current folder.
+    """An argparse type: a path that is not empty. Path("") would be the current folder.
 
-    A shell makes one of a variable that is not set: --output-dir "$OUTPUT".
+    A shell passes an empty path if a variable is not set: --output-dir "$OUTPUT".
     """
     if not text:
-        raise argparse.ArgumentTypeError("must not be empty; . is the current folder")
+        raise argparse.ArgumentTypeError("must not be empty; the current folder is .")
     return Path(text)
 
 

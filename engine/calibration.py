@@ -1,11 +1,11 @@
-"""Bring probabilities closer to how often the answers are right.
+"""Calibrate probabilities: bring them closer to the accuracy of the predictions.
 
-Networks as trained are too sure, or with label smoothing not sure enough. One number, the
-temperature, corrects that over all answers, though not at each probability: logits are divided by
-it before the softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"). The order of
-the classes, and so accuracy, stays as it is.
+Trained networks are overconfident, or underconfident with label smoothing. Temperature scaling
+divides the logits by one number before the softmax (Guo et al. 2017, "On Calibration of Modern
+Neural Networks"). That corrects the confidence on average, though not at each probability. The
+order of the classes does not change, and neither does accuracy.
 
-    python -m engine.calibration best.pth     # fit it to a checkpoint that has none
+    python -m engine.calibration best.pth     # for a checkpoint without a temperature
 """
 
 import argparse
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 15  # of equal width, as in the paper
-THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # rows of the table of coverage
+THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # rows of the coverage table
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature with the least cross-entropy, within TEMPERATURES.
+    """Find the temperature that minimises the cross-entropy, within TEMPERATURES.
 
-    As a function of 1 / temperature the cross-entropy is convex, and its derivative is the mean
-    logit that the network expects of the true class, less the one that the true class has. So it
-    is enough to halve the interval in which the two are equal.
+    Cross-entropy is convex in 1 / temperature. Its derivative is the mean logit expected under the
+    network's probabilities minus the mean logit of the true class, so bisection finds the
+    temperature at which the two are equal.
 
-    To the images one more is added, of every class alike (as for two classes in Platt 1999):
-    without it, a few images that are all answered rightly would ask for a temperature of 0.
+    One more image is added that belongs to all classes equally (as for two classes in Platt 1999):
+    without it, a few images that are all classified correctly would give a temperature of 0.
 
     Args:
-        logits: N x classes, of images that the network was not trained on.
+        logits: N x classes, for images that the network was not trained on.
         labels: N, int64.
     """
     z, images = logits.double(), len(logits)
@@ -52,12 +52,14 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Images, mean confidence and accuracy by bin of confidence, BINS x 3; 0 in empty bins.
+    """Images, mean confidence and accuracy in each bin of confidence, BINS x 3; 0 in empty bins.
 
-    Confidence is the probability of the answer. Bin m, from 0 on, is (m / BINS, (m + 1) / BINS].
+    Confidence is the probability of the predicted class. Bin m, counted from 0, is
+    (m / BINS, (m + 1) / BINS].
 
     Args:
         probabilities: N x classes.
+        labels: N.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -66,16 +68,16 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy, over bins weighted by their images."""
+    """The mean of |accuracy - confidence| over the bins, weighted by their number of images."""
     images, confidence, accuracy = reliability(probabilities, labels).T
     return float((images * np.abs(accuracy - confidence)).sum() / images.sum())
 
 
 def coverage(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float | None]]:
-    """For each of THRESHOLDS: the share of images answered, and the accuracy on those.
+    """For each of THRESHOLDS: the share of images answered, and the accuracy on these images.
 
     An image is answered if the confidence reaches the threshold, as with ``predict.py
-    --min-confidence``. Without any, accuracy is None.
+    --min-confidence``. If no image is answered, accuracy is None.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     return [
@@ -92,7 +94,7 @@ def coverage(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, fl
 def draw_reliability(
     uncalibrated: np.ndarray, calibrated: np.ndarray, labels: np.ndarray, path: Path
 ) -> None:
-    """reliability.png: confidence and accuracy before and after; accuracy against coverage.
+    """Draw reliability.png: a diagram for each set of probabilities, and accuracy by coverage.
 
     Args:
         uncalibrated, calibrated: probabilities, N x classes.
@@ -114,7 +116,7 @@ def draw_reliability(
             text = f"{row['min_confidence']:.0%}"
             beside = (4, 4, "left") if row["coverage"] < 0.5 else (-5, -11, "right")
             curve.annotate(text, place, beside[:2], textcoords="offset points", ha=beside[2])
-    curve.set_title("the surest answers alone")
+    curve.set_title("only the most confident answers")
     curve.set_xlabel("images answered (points: from this confidence)")
     curve.set_xlim(0, 1.02)
     for axes in grid.flat:
@@ -126,7 +128,7 @@ def draw_reliability(
 
 
 def draw_bins(axes: "Axes", probabilities: np.ndarray, labels: np.ndarray, title: str) -> None:
-    """A reliability diagram: a bar up to the accuracy of each bin; too sure is what it lacks."""
+    """A reliability diagram: accuracy by bin, and its gap to the confidence in another colour."""
     bins = reliability(probabilities, labels)
     centres, filled = (np.arange(BINS) + 0.5) / BINS, bins[:, 0] > 0
     images, confidence, accuracy = bins[filled].T
@@ -152,16 +154,16 @@ def draw_bins(axes: "Axes", probabilities: np.ndarray, labels: np.ndarray, title
 
 
 def main() -> None:
-    from engine import inference  # here: it knows all models and datasets, the rest does not
+    from engine import inference  # here: it imports models and data, and this module
 
     parser = argparse.ArgumentParser(
-        description="Fit a checkpoint's temperature to its validation images; the file keeps it."
+        description="Fit a checkpoint's temperature to its validation images; store it in the file."
     )
     parser.add_argument(
         "checkpoint", type=cli.pathname, help="best.pth of a run, or an exported file"
     )
     parser.add_argument(
-        "--data-dir", type=cli.pathname, help="the data, where it is not where it was"
+        "--data-dir", type=cli.pathname, help="the data, if it has moved since training"
     )
     parser.add_argument("--device", default="auto", help=cli.NAMES)
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Checkpoints: tensors and plain Python values in one file, enough to test, predict or go on.
+"""Checkpoints: tensors and plain Python values in one file, to test, predict or resume from.
 
-    python -m engine.checkpoint best.pth small.pth     # the weights alone, in half precision
+    python -m engine.checkpoint best.pth small.pth     # only the weights, in half precision
 
-The same command brings a file of an older format up to date.
+The same command converts a file of an older format to the current one.
 """
 
 import argparse
@@ -27,8 +27,8 @@ OLD_FORMATS = ("vgg16-googlenet/1", "vgg16-googlenet/2")
 
 
 def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """What a checkpoint says of the network and of the options that trained it."""
-    # Paths with the slashes of all systems: the next may look for the data, or go on.
+    """The part of a checkpoint that describes the network and the training options."""
+    # Paths with forward slashes: the run may be tested or resumed on another operating system.
     config = {k: v.as_posix() if isinstance(v, PurePath) else v for k, v in vars(args).items()}
     return {
         "model": model,
@@ -40,10 +40,10 @@ def metadata(model: str, model_args: dict[str, Any], args: argparse.Namespace) -
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically; its folder is made where it is missing.
+    """Write a checkpoint atomically; create its folder if necessary.
 
     Raises:
-        OSError: it cannot be written. The path holds what it held before.
+        OSError: it cannot be written. An existing file stays as it was.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +53,14 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
                 torch.save({"format": FORMAT, **checkpoint}, pipe)
             except RuntimeError:
                 raise pipe.error or RuntimeError(f"{path}: torch cannot save this") from None
-    except OSError as error:  # name the file that was meant, not the temporary one
+    except OSError as error:  # name the checkpoint, not the temporary file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 class Pipe:
-    """Passes bytes on to a file, and remembers why it could not: torch.save does not say.
+    """Passes bytes on to a file, and keeps the exception if that fails: torch.save hides it.
 
-    On a full disk its RuntimeError is about positions in a zip.
+    On a full disk, torch.save raises a RuntimeError about positions in a zip.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -70,7 +70,7 @@ class Pipe:
     def write(self, data: bytes) -> int:
         try:
             return self.file.write(data)
-        except BaseException as error:  # a signal's exception may come up here, too
+        except BaseException as error:  # KeyboardInterrupt, for example, may be raised here, too
             self.error = error
             raise
 
@@ -79,14 +79,14 @@ class Pipe:
 
 
 def to_host(checkpoint: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """A checkpoint whose tensors are copies in host memory."""
+    """Copy a checkpoint's tensors to host memory."""
     copied = copy_to_host(checkpoint, kind(device).pins)
     synchronize(device)
     return copied
 
 
 def copy_to_host(value: object, pins: bool) -> object:
-    """Copy all tensors in nested dicts, lists and tuples. Those from a GPU may be under way yet."""
+    """Copy all tensors in nested dicts, lists and tuples; copies from a GPU are asynchronous."""
     if torch.is_tensor(value):
         host = torch.empty_like(value, device="cpu", pin_memory=pins and value.device.type != "cpu")
         return host.copy_(value, non_blocking=True)
@@ -98,17 +98,17 @@ def copy_to_host(value: object, pins: bool) -> object:
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU. Nothing in the file can run code.
+    """Load and check a checkpoint, on the CPU. Nothing in the file can run code.
 
     Raises:
-        UserError: it is missing, broken, not one that these scripts wrote, or holds what is
-            impossible.
+        UserError: the file is missing, damaged, not written by these scripts, or has an invalid
+            field.
     """
     try:
         checkpoint, size = read(path), os.path.getsize(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except Exception:  # the unpickler meets broken files with many kinds of exception
+    except Exception:  # on damaged files, the unpickler raises many kinds of exceptions
         raise UserError(
             f"{path}: not a checkpoint: damaged, or written by another program"
         ) from None
@@ -121,25 +121,25 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> object:
-    """What torch.save wrote, on the CPU, in no more memory than the file has bytes.
+    """Read a file of torch.save, on the CPU, without using more memory than the file's size.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is no such file. torch raises many other exceptions.
+        ValueError: it is not such a file. torch raises many other exceptions.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError("not a file")  # opening a pipe would wait for its other end
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-        # torch.save compresses nothing. What unpacks to more than the file could fill the memory.
+        # torch.save compresses nothing. A compressed file could unpack to fill the memory.
         if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
             raise ValueError("compressed")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about tensors of kinds that are refused later
+        warnings.simplefilter("ignore")  # about kinds of tensors that check() rejects
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of format 1 or 2 under the names of format 3."""
+    """Convert a checkpoint of format 1 or 2 to format 3."""
     renamed = {"recipe": "config", "source_size": "stored_size", "fit": "resize_mode"}
     new = {renamed.get(key, key): value for key, value in checkpoint.items()}
     new["format"] = FORMAT
@@ -149,7 +149,7 @@ def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
         new["model_args"] = dict(new["model_args"])
         if new["model_args"].pop("torchvision_compatible", False):
             new["model"] = "torchvision_googlenet"
-    if new.get("model") == "googlenet":  # before its poolings were the paper's
+    if new.get("model") == "googlenet":  # its max-pools were not yet the paper's
         new["model"] = "padded_googlenet"
     if "optimizer" in new:
         new.setdefault("scaler", {})
@@ -157,7 +157,7 @@ def from_old_format(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def best_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights that validation judged: the averaged ones where the run kept an average."""
+    """The weights that were validated: their moving average (EMA) if the run kept one."""
     return checkpoint.get("ema") or checkpoint["state_dict"]
 
 
@@ -166,8 +166,8 @@ def build(
 ) -> nn.Module:
     """Build the network of a checkpoint, with ``best_weights`` in float32, on the CPU.
 
-    It is built on the meta device, where tensors take no memory, then takes over those of the
-    checkpoint: nothing that a file says of its network can fill the memory.
+    The network is built on the meta device, where tensors take no memory, and then takes over the
+    checkpoint's tensors. So a file that describes a huge network cannot fill the memory.
 
     Args:
         create: ``models.create_model``.
@@ -183,7 +183,7 @@ def build(
 
 
 class Undrawn(TorchFunctionMode):
-    """Leaves out drawing weights, for which torch loads a second's worth of modules on meta."""
+    """Skips random initialisation, for which torch spends a second on imports on meta."""
 
     def __torch_function__(
         self,
@@ -198,10 +198,10 @@ class Undrawn(TorchFunctionMode):
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | os.PathLike) -> None:
-    """Make ``best_weights``, in float32, the tensors of the model.
+    """Replace the model's tensors by ``best_weights``, in float32.
 
     Raises:
-        UserError: they do not fit.
+        UserError: the weights do not fit the model.
     """
     weights = {
         name: tensor.detach().float() if tensor.is_floating_point() else tensor
@@ -214,17 +214,17 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | os.Pa
 
 
 def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Write what testing and predicting need, in half the bytes of best.pth.
+    """Write what testing and predicting need, in half the size of best.pth.
 
     Vectors (biases, batch-norm statistics) are a thousandth of the whole and stay in float32, as
-    does what float16 cannot hold.
+    do tensors with numbers too large for float16.
 
     Raises:
-        UserError: the source is no usable checkpoint, or the target would take a run's state away.
+        UserError: the source is not a usable checkpoint, or the target is named last.pth.
         OSError: the target cannot be written.
     """
     if Path(target).name == "last.pth":  # "*.pth" in a run's folder is best.pth last.pth
-        raise UserError(f"{target}: holds what its run goes on from: name another file to write")
+        raise UserError(f"{target}: is what its run resumes from: name another file to write")
     checkpoint = load(source)
     half = {name: halved(tensor) for name, tensor in best_weights(checkpoint).items()}
     kept = {key: checkpoint[key] for key in (*KEYS, *OPTIONAL) if key in checkpoint}
@@ -232,15 +232,15 @@ def export(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in half precision, unless it is a vector or some number is too large for that."""
+    """The tensor in float16, unless it is a vector or holds numbers too large for float16."""
     half = tensor.half()
     return half if tensor.dim() > 1 and half.isfinite().all() else tensor
 
 
 def main() -> None:
-    """``python -m engine.checkpoint``"""
+    """Run ``python -m engine.checkpoint``."""
     parser = argparse.ArgumentParser(description="Write a checkpoint's weights in half precision.")
-    parser.add_argument("source", help="best.pth of a run")
+    parser.add_argument("source", help="the checkpoint to read, such as best.pth")
     parser.add_argument("target", help="the file to write")
     args = parser.parse_args()
     export(args.source, args.target)

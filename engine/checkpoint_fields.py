@@ -11,14 +11,14 @@ import torch
 
 from engine.errors import NOT_IN_NAMES, UserError
 
-LARGEST_SIZE = 8192  # pixels a side: what is above is no size of an image
-TEMPERATURES = (0.05, 20.0)  # by which logits may be divided
+LARGEST_SIZE = 8192  # largest height and width of images, in pixels
+TEMPERATURES = (0.05, 20.0)  # smallest and largest divisor of logits
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_FLOAT = torch.finfo(torch.float32).max  # networks compute in float32
 
 
 class Field(NamedTuple):
-    """What a field may hold: as a predicate of its value and of the checkpoint, and in words."""
+    """What a field may hold: a predicate of its value and the checkpoint, and a description."""
 
     holds: Callable[[Any, dict[str, Any]], bool]
     wanted: str
@@ -35,12 +35,12 @@ def is_number(
 
 
 def is_text(value: object) -> object:
-    """Whether it is visible text that a class's folder can be named: no control characters."""
+    """Whether it is visible text without control characters, which can name a class's folder."""
     return isinstance(value, str) and value.strip() and not NOT_IN_NAMES.search(value)
 
 
 def is_path(value: object) -> bool:
-    """Whether it may be the path of a file, whose name may be in no encoding."""
+    """Whether it may be the path of a file, whose name need not be valid UTF-8."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -56,7 +56,7 @@ def is_list(value: object, length: int, holds: Callable[[Any], bool]) -> bool:
 
 
 def is_dict(value: object, holds: Callable[[Any], bool], *keys: str) -> bool:
-    """Whether it is a dict of such values by their names, these names among them."""
+    """Whether it is a dict of named values that ``holds`` accepts, with at least these keys."""
     return (
         isinstance(value, dict)
         and all(isinstance(key, str) for key in value)
@@ -72,7 +72,7 @@ def is_row(value: object) -> bool:
 
 
 def is_optimizer(value: object) -> bool:
-    """Whether it has the form of an Adam's or SGD's state_dict."""
+    """Whether it has the form of a state_dict of Adam or SGD."""
     if not is_dict(value, lambda part: isinstance(part, dict | list), "state", "param_groups"):
         return False
     states, groups = value["state"], value["param_groups"]
@@ -97,7 +97,7 @@ def is_numbers(value: object) -> bool:
 
 
 def agrees(config: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
-    """Whether the options of the run are those that its network was built with."""
+    """Whether the options of the run agree with the arguments of its network."""
     built = checkpoint["model_args"] | {"model": checkpoint["model"].rpartition("_")[2]}
     names = ("model", "image_size", "batch_norm", "dropout", "train_size")
     return all(config[name] == built[name] for name in names if name in config and name in built)
@@ -115,7 +115,7 @@ ARGUMENTS = {  # of the networks in models/
     "aux_heads": Field(lambda v, _: v is None or isinstance(v, bool), "True, False or None"),
     "train_size": Field(lambda v, c: v is None or SIZE.holds(v, c), SIZE.wanted),
 }
-# What testing and predicting need, in the order of the checks: each relies on those before it.
+# What testing and predicting need, in the order of the checks: later checks rely on earlier ones.
 KEYS = {
     "model": Field(
         lambda v, _: isinstance(v, str) and re.fullmatch(r"\w{1,64}", v) is not None,
@@ -157,19 +157,19 @@ KEYS = {
     "metrics": Field(lambda v, _: is_dict(v, is_number), "finite numbers by their names"),
     "config": Field(
         lambda v, c: is_dict(v, is_plain) and agrees(v, c) and is_path(v.get("data_dir") or "."),
-        "plain values by the names of options, none of them unlike the network's",
+        "plain values by the names of options, in agreement with the network's",
     ),
     "state_dict": Field(lambda v, _: is_dict(v, torch.is_tensor), "named tensors"),
 }
-# What older files lack.
+# Fields that older files lack.
 OPTIONAL = {
     "temperature": Field(lambda v, _: is_number(v, *TEMPERATURES), "a number, 0.05 to 20"),
     "provenance": Field(
         lambda v, _: isinstance(v, list) and all(is_dict(start, is_plain) for start in v),
-        "what engine.provenance says, for each start of the run",
+        "a dict of engine.provenance for each start of the run",
     ),
 }
-# What going on needs beside them, in a last.pth alone: Trainer.state_dict().
+# What resuming needs in addition, only in last.pth: Trainer.state_dict().
 STATE = {
     "ema": Field(
         lambda v, c: v is None or (is_dict(v, torch.is_tensor) and v.keys() == {*c["state_dict"]}),
@@ -199,13 +199,12 @@ STATE = {
 
 
 def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> None:
-    """Check every field of a checkpoint, against the others where they depend on each other.
+    """Check every field of a checkpoint by itself, and fields that depend on each other together.
 
-    Whether there is a network of that name, and whether the weights fit it, is for
-    ``engine.checkpoint.build`` to find out.
+    ``engine.checkpoint.build`` checks whether the network exists and the weights fit it.
 
     Args:
-        size: bytes in the file. No tensor can hold more.
+        size: of the file in bytes. No tensor can be larger.
 
     Raises:
         UserError: a field is missing or impossible.
@@ -225,7 +224,7 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
             refuse(name, f"it must be {field.wanted}")
         for argument, value in checkpoint[name].items() if name == "model_args" else ():
             if argument not in ARGUMENTS:
-                refuse(name, f"a network takes no {' '.join(argument.split())[:50]}")
+                refuse(name, f"no network has an argument {' '.join(argument.split())[:50]}")
             if not ARGUMENTS[argument].holds(value, checkpoint):
                 refuse(f"model_args[{argument!r}]", f"it must be {ARGUMENTS[argument].wanted}")
     for name in ("state_dict", "ema"):
@@ -234,7 +233,7 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
                 refuse(name, f"{' '.join(tensor_name.split())[:100]} {problem}")
     for name in ("optimizer", "scheduler", "scaler"):
         for value in leaves(checkpoint.get(name)):
-            problem = "" if is_plain(value) else "holds what is no finite number"
+            problem = "" if is_plain(value) else "holds something other than finite numbers"
             if torch.is_tensor(value):
                 problem = tensor_problem(name, value, size)
             if problem:
@@ -242,14 +241,14 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
 
 
 def tensor_problem(name: str, tensor: torch.Tensor, size: int) -> str:
-    """What is wrong with a tensor from a file of that size; empty if nothing is."""
+    """What is wrong with a tensor from a file of this size, in bytes; empty if nothing is."""
     is_counter = tensor.dtype == torch.int64 and tensor.dim() == 0  # batch-norm's, of batches
     if tensor.layout != torch.strided or not (tensor.dtype in FLOATS or is_counter):
         return "is not a float tensor"
-    # A stride of 0 makes gigabytes of a single number; a tensor without data is on "meta".
+    # A stride of 0 expands one number to gigabytes; a tensor without data is on "meta".
     if not 0 < tensor.numel() * tensor.element_size() <= size or tensor.device.type != "cpu":
         return "has no data"
-    low, high = (bound.item() for bound in tensor.detach().aminmax())  # NaN if there is one
+    low, high = (bound.item() for bound in tensor.detach().aminmax())  # NaN if any number is NaN
     if not -LARGEST_FLOAT <= low <= high <= LARGEST_FLOAT:
         return "holds numbers that are not finite"
     if low < 0 and (is_counter or name.endswith("running_var")):
@@ -258,7 +257,7 @@ def tensor_problem(name: str, tensor: torch.Tensor, size: int) -> str:
 
 
 def leaves(value: object) -> Iterator[object]:
-    """All that lies in nested dicts, lists and tuples, each of which is looked into once."""
+    """All values in nested dicts, lists and tuples; each container is visited once."""
     waiting, seen = [value], set()
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""What must hold before a run starts, goes on or saves."""
+"""Checks before a run starts, resumes or saves."""
 
 import math
 from typing import Any
@@ -11,22 +11,22 @@ from torch.optim.lr_scheduler import LRScheduler
 from engine.checkpoint_fields import is_int, is_number, leaves
 from engine.errors import UserError
 
-# What changes in the state of an optimizer or a schedule as a run goes on.
+# What changes in the state of an optimizer or a schedule during a run.
 VARYING = {"lr", "betas", "momentum", "last_epoch", "_step_count", "_last_lr", "_is_initial"}
 VARYING |= {"_get_lr_called_within_step"}
 
 
 def check_batch_size(model: nn.Module, images: int) -> None:
-    """Raise a UserError if batch-norm would see fewer than two images of a batch."""
+    """Raise a UserError if batch-norm would get fewer than two images per batch and process."""
     if images < 2 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         raise UserError(
-            "batch normalisation needs at least 2 images a batch in each process: "
+            "batch normalisation needs at least 2 images per batch in each process: "
             "raise --batch-size (or --limit), or use --no-batch-norm"
         )
 
 
 def check_finite(number: float, what: str = "the loss") -> None:
-    """Raise a UserError with advice if the number is infinite or none."""
+    """Raise a UserError with advice if the number is infinite or NaN."""
     if not math.isfinite(number):
         raise UserError(
             f"{what} became {number}: start again with a lower --lr, more --warmup-epochs, "
@@ -37,47 +37,49 @@ def check_finite(number: float, what: str = "the loss") -> None:
 def check_tensors(state: dict[str, Any]) -> None:
     """Raise a UserError with advice if a float tensor of a run's state is not finite.
 
-    A step may spoil the weights although its loss was finite. Waits for the device once.
+    A step may corrupt the weights although its loss was finite. Synchronises with the device once.
     """
     floats = [v for v in leaves(state) if torch.is_tensor(v) and v.is_floating_point()]
-    total = get_total_norm(floats, 1)  # a sum: on any device, none of them is lost in it
+    total = get_total_norm(floats, 1)  # a sum of absolute values: it keeps every NaN and infinity
     check_finite(total.item(), "a weight or an average of weights")
 
 
 def check_progress(scheduler: LRScheduler, done: int) -> None:
-    """Raise a UserError unless a resumed schedule stands where the run does: at this step."""
+    """Raise a UserError unless a resumed schedule is at the same optimizer step as the run."""
     if scheduler.last_epoch != done:
-        stands = f"its schedule stands at step {scheduler.last_epoch}"
-        raise UserError(f"--resume: {stands}, and the run at {done}")
+        position = f"its schedule is at step {scheduler.last_epoch}"
+        raise UserError(f"--resume: {position}, but the run is at {done}")
 
 
 def check_state(
     saved: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> None:
-    """Check that a saved state goes on where these, newly built, would begin.
+    """Check that a saved state fits this newly built optimizer and scheduler.
 
-    torch checks little of it: fused Adam would write beyond the ends of averages that are too
-    small.
+    torch checks little of it: if saved averages are too small, fused Adam writes out of bounds.
 
     Raises:
-        ValueError: it is that of other weights or of another schedule.
+        ValueError: the state belongs to other weights or to another schedule.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, state in saved["optimizer"]["state"].items():
         shapes = {tensor.shape for tensor in state.values() if tensor.dim()}
         if not is_int(index, 0, len(weights) - 1) or shapes - {weights[index].shape}:
-            raise ValueError("the optimizer's averages are those of other weights")
+            raise ValueError("the optimizer's averages belong to other weights")
     for name, fresh in (("optimizer", optimizer), ("scheduler", scheduler)):
         if not continues(saved[name], fresh.state_dict()):
             raise ValueError(f"the {name} is a different one")
     if saved["scheduler"]["last_epoch"] > getattr(scheduler, "total_steps", math.inf):
-        raise ValueError("the schedule ended long ago")
+        raise ValueError("the schedule is past its end")
 
 
 def continues(saved: object, fresh: object, varies: bool = False) -> bool:
-    """Whether a saved state is like a fresh one, but for the numbers that change.
+    """Whether a saved state equals a fresh one, except for the numbers that change in a run.
 
-    Named entries that one of the two lacks are those of another version of torch.
+    Keys that only one of the two has are ignored: they come from another version of torch.
+
+    Args:
+        varies: compare only types.
     """
     if torch.is_tensor(fresh):
         return torch.is_tensor(saved) and saved.shape == fresh.shape

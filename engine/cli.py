@@ -26,7 +26,7 @@ from engine.signals import stopping
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main and exit: with 2 and one line on standard error for bad input."""
+    """Run a script's main and exit: for bad input, with code 2 and one line on standard error."""
     name, code = Path(sys.argv[0]).name, 0
     streams.prepare()
     for number in stopping():
@@ -35,12 +35,12 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # "| head" has read enough: not an error
-        code = 141  # as of a program that SIGPIPE stops
+    except BrokenPipeError:  # "| head" has closed the pipe: not an error
+        code = 141  # the exit code of a program that SIGPIPE stops
     except Interrupted as stop:
         if distributed.is_main():
             command = f"{distributed.launcher()} {quote(sys.argv[0])} --resume {quote(stop.path)}"
-            advice = f"; go on with: {command}" if stop.path else ""  # a dry run keeps nothing
+            advice = f"; resume with: {command}" if stop.path else ""  # a dry run keeps nothing
             print(f"interrupted{advice}", file=sys.stderr)
         code = 128 + stop.signal
     except (UserError, OSError) as error:
@@ -65,12 +65,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def who() -> str:
-    """Which of several processes speaks, for a message; nothing for the main one."""
+    """Which of several processes a message comes from; empty for the main process."""
     return "" if distributed.is_main() else f" (in process {distributed.rank()})"
 
 
 def summary(doc: str | None) -> str:
-    """The first line of a docstring, which ``python -OO`` takes away."""
+    """The first line of a docstring; empty under ``python -OO``, which removes docstrings."""
     return (doc or "").split("\n")[0]
 
 
@@ -87,7 +87,7 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
         description=description,
         epilog="Defaults depend on other options: --model vgg16 --help shows those of VGG16.",
         formatter_class=HelpFormatter,
-        add_help=False,  # parse_training adds it once the defaults are known
+        add_help=False,  # parse_training adds --help once the defaults are known
     )
     on_off = argparse.BooleanOptionalAction
 
@@ -105,18 +105,18 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add(
         "--data-on-device",
         action=on_off,
-        help="keep all images in GPU memory (default: if they fit into a quarter of what is free)",
+        help="keep all images on the GPU (default: if they fit into a quarter of its free memory)",
     )
 
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=positive(int), help="passes over the training set")
     add("-b", "--batch-size", type=positive(int), help="images per batch, over all processes")
     add("--accumulate-steps", type=positive(int), help="batches per optimizer step")
-    clip = "scale gradients down to this norm if theirs is larger; 0: never"
+    clip = "scale gradients down to this norm if their norm is larger; 0: never"
     add("--clip-grad-norm", type=not_negative(float), default=0.0, metavar="X", help=clip)
     add("--optimizer", choices=OPTIMIZERS, help="adam is AdamW; sgd has momentum 0.9")
     add("--lr", type=positive(float), help="peak learning rate")
-    add("--weight-decay", type=not_negative(float), help="for kernels and weight matrices")
+    add("--weight-decay", type=not_negative(float), help="of kernels and weight matrices only")
     add("--scheduler", choices=SCHEDULERS, help="learning-rate schedule")
     add("--warmup-epochs", type=not_negative(float), help="epochs in which the learning rate rises")
     add("--label-smoothing", type=fraction, help="share of each label spread over all classes")
@@ -127,8 +127,8 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
     add(
         "--flip",
         action=on_off,
-        help="mirror training images at random, and average over both views when judging (default: "
-        "with --augment)",
+        help="mirror training images at random, and average over both views in validation and test "
+        "(default: with --augment)",
     )
 
     add = parser.add_argument_group("run").add_argument
@@ -144,17 +144,17 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
         "--checkpoint-activations",
         action=on_off,
         default=False,
-        help="save memory, not time: recompute activations instead of keeping them",
+        help="save memory at the cost of time: recompute activations instead of storing them",
     )
     add("--seed", type=seed, default=0, help="for weights, data order, augmentation, dropout")
     add("--output-dir", type=pathname, help="folder to write to (default: one in checkpoints/)")
     add("--resume", type=pathname, metavar="PATH", help="continue the run that wrote this last.pth")
-    add("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
+    add("--dry-run", action="store_true", help="run each step on one batch, keep no files")
     return parser
 
 
-# What may change when a run is resumed: but for rounding, the result does not depend on it. (Only
-# another kind of device draws other numbers.)
+# What may change when a run is resumed: except for rounding, the result does not depend on it.
+# (Only another kind of device draws other random numbers.)
 FREE_ON_RESUME = ("resume", "device", "workers", "data_dir", "checkpoint_activations")
 FREE_ON_RESUME += ("compile", "data_on_device")
 
@@ -164,25 +164,25 @@ def parse_training(
     recipe: Callable[[argparse.Namespace], dict[str, Any]],
     dataset: str,
 ) -> tuple[argparse.Namespace, dict[str, Any] | None]:
-    """The options, with the recipe's defaults, and the checkpoint to resume, if there is one.
+    """Parse the options, with the recipe's defaults, and load the checkpoint to resume, if any.
 
     With --resume, the options are those of the interrupted run.
 
     Args:
-        recipe: the defaults that go with the options given, which are None where not given.
-        dataset: how the name of the data begins in checkpoints that may be resumed.
+        recipe: maps the given options (None where not given) to the defaults of the others.
+        dataset: what the dataset's name begins with in checkpoints that may be resumed.
 
     Raises:
         UserError: the file cannot be resumed, or an option conflicts with the saved run.
     """
-    # Parse twice: first what was given, then, on top of the recipe that goes with it, everything.
+    # Parse twice: first to see what was given, then with the recipe's defaults for the rest.
     given, _ = parser.parse_known_args()
     parser.set_defaults(**recipe(given))
     parser.add_argument("-h", "--help", action="help", help="show this page and exit")
     args = parser.parse_args()
     if given.warmup_epochs is not None and args.warmup_epochs > args.epochs / 2:
         raise UserError(
-            f"--warmup-epochs {args.warmup_epochs:g}: at most half of the {args.epochs} epochs"
+            f"--warmup-epochs {args.warmup_epochs:g}: must be at most half of {args.epochs} epochs"
         )
     if args.dry_run:
         args.epochs, args.limit = 1, args.batch_size * args.accumulate_steps
@@ -201,7 +201,7 @@ def parse_training(
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():
         stored = resumed["config"].get(name)
-        is_path = isinstance(value, Path)  # which is stored as text
+        is_path = isinstance(value, Path)  # paths are stored as text
         same = Path(str(stored)) == value if is_path else str(stored) == str(value)
         if name not in FREE_ON_RESUME and not same:
             raise UserError(
@@ -215,7 +215,7 @@ def parse_training(
 
 
 def check_config(parser: argparse.ArgumentParser, config: dict[str, Any], path: Path) -> None:
-    """Raise a UserError unless the options that a checkpoint has stored could have been given."""
+    """Raise a UserError if an option stored in a checkpoint has a value that argparse rejects."""
     for action in parser._actions:
         value, is_switch = config.get(action.dest), action.nargs == 0
         if value is None:
@@ -232,9 +232,9 @@ def check_config(parser: argparse.ArgumentParser, config: dict[str, Any], path: 
 
 
 def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype | None]:
-    """The device to train on, and the type of autocast; None for float32.
+    """Return the device to train on and the dtype of autocast, None for float32.
 
-    Joins the other processes under torchrun, and settles --amp.
+    Joins the other processes under torchrun, and sets the default of --amp.
     """
     device = pick_device(args.device)
     distributed.setup(device)
@@ -242,8 +242,8 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
     before = getattr(args, "processes", processes)  # of the run that is resumed
     if before != processes and distributed.is_main():
         print(
-            f"note: the run had {before} processes and goes on with {processes}: dropout and "
-            "augmentation draw different numbers"
+            f"note: the run had {before} processes and resumes with {processes}: dropout and "
+            "augmentation draw different random numbers"
         )
     args.processes = processes
     if args.amp is None:
@@ -252,19 +252,19 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
         raise UserError("--data-on-device: this run has no GPU (see --device)")
     if args.compile and args.checkpoint_activations and old_torch():
         raise UserError("--compile with --checkpoint-activations needs torch 2.9 or newer")
-    if not args.checkpoint_activations:  # else memory counts for more than speed
+    if not args.checkpoint_activations:  # with it, memory matters more than speed
         keep_freed_memory()
     set_precision(device, training=True)
     return device, amp_dtype(device) if args.amp else None
 
 
 def old_torch() -> bool:
-    """Whether compiled, recomputed batch-norm counts each batch twice: torch before 2.9."""
+    """Whether torch is older than 2.9, where compiled recomputation updates batch-norm twice."""
     return tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9)
 
 
 def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """What the loaders of ``data.loaders`` take beside the images and the batch size."""
+    """The options of ``data.loaders`` other than the images and the batch size."""
     return {
         "rank": distributed.rank(),
         "world_size": distributed.world_size(),
@@ -275,7 +275,7 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """What test.py and predict.py ask; the checkpoint tells them the rest."""
+    """The options that test.py and predict.py share; the checkpoint supplies the rest."""
     parser.add_argument(
         "--checkpoint", type=pathname, metavar="PATH", help="the trained network, such as best.pth"
     )
@@ -286,10 +286,10 @@ def chosen_checkpoint(path: Path | None) -> Path:
     """The file that --checkpoint names.
 
     Raises:
-        UserError: none was named; lists those that are there.
+        UserError: none was named. The message lists those in checkpoints/.
     """
     if path is None:
         there = sorted(Path("checkpoints").rglob("*.pth"))
         listed = ", ".join(p.as_posix() for p in there if p.name != "last.pth")
-        raise UserError(f"name one with --checkpoint PATH; there are: {listed or 'none yet'}")
+        raise UserError(f"name one with --checkpoint PATH; available: {listed or 'none yet'}")
     return path

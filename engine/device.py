@@ -1,4 +1,4 @@
-"""All that depends on the device: its choice and name, what it computes in, its memory."""
+"""Everything that depends on the device: its choice and name, precision and memory."""
 
 import ctypes
 import os
@@ -16,15 +16,15 @@ from engine.errors import UserError
 
 
 class Kind(NamedTuple):
-    """What sets a kind of device apart.
+    """The properties of a type of device.
 
     Attributes:
-        memory_format: in which convolutions are fastest, forward and backward.
-        sums: the widest type, for what is added up over an epoch.
-        pins: copies from pinned host memory run beside the computation.
-        background: checkpoints are written by a thread, from copies. A CPU would compute no faster
-            meanwhile, and have less memory.
-        backend: of torch.distributed; None where there is none.
+        memory_format: the one with the fastest convolutions, forward and backward.
+        sums: the widest dtype, for sums over an epoch.
+        pins: whether copies from pinned host memory overlap with the computation.
+        background: whether a thread writes checkpoints, from copies. On a CPU that would save no
+            time and take more memory.
+        backend: of torch.distributed; None if there is none.
     """
 
     memory_format: torch.memory_format
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "cpu": Kind(torch.channels_last, torch.float64, pins=False, background=False, backend="gloo"),
-    # AMD's, too.
+    # AMD's ROCm, too.
     "cuda": Kind(torch.channels_last, torch.float64, pins=True, background=True, backend="nccl"),
     # Apple: no float64; a convolution's backward pass is 30 times slower in channels last
     # (pytorch/pytorch#193349).
@@ -44,18 +44,18 @@ KINDS = {
     # Intel: most cards have no float64.
     "xpu": Kind(torch.channels_last, torch.float32, pins=True, background=True, backend="xccl"),
 }
-NAMES = "auto (a GPU where there is one), cpu, cuda[:N], mps or xpu[:N]"
+NAMES = "auto (a GPU if there is one), cpu, cuda[:N], mps or xpu[:N]"
 
 
 def kind(device: torch.device) -> Kind:
-    """What is to be known of a device that ``pick_device`` returned."""
+    """The properties of a device that ``pick_device`` returned."""
     return KINDS[device.type]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one.
+    """The device of that name; "auto" is a GPU if there is one.
 
-    Under torchrun each process gets a GPU of its own, whatever the name's number.
+    Under torchrun each process gets its own GPU; the number in the name is ignored.
 
     Raises:
         UserError: this machine has no such device.
@@ -88,7 +88,7 @@ def accelerators() -> list[torch.device]:
 
 
 def describe(device: torch.device) -> str:
-    """The device, its name, and its memory or threads."""
+    """The device, its name, and its free memory or threads, as text."""
     name = device_name(device)
     if device.type == "cpu":
         return f"cpu ({name}, {torch.get_num_threads()} threads)"
@@ -96,7 +96,7 @@ def describe(device: torch.device) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's or card's own name."""
+    """The model name of the processor or GPU."""
     if device.type in ("cuda", "xpu"):
         return torch.get_device_module(device).get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")  # of Linux; platform.processor() is empty there
@@ -122,7 +122,7 @@ class Movable(Protocol):
 def place(
     datasets: Sequence[Movable], device: torch.device, on_device: bool | None
 ) -> Sequence[Movable]:
-    """The datasets; in a GPU's memory if wanted, by default if they fit into a quarter of it."""
+    """Move the datasets to the GPU if ``on_device``; None: if they fit into 1/4 of what is free."""
     if on_device is None:
         size = sum(dataset.images.nbytes for dataset in datasets)
         on_device = device.type != "cpu" and size <= free_memory(device) // 4
@@ -130,22 +130,22 @@ def place(
 
 
 def eval_batch_size(pixels: int, device: torch.device) -> int:
-    """How many images of so many pixels a side to judge at a time.
+    """The batch size of evaluation, for images of pixels x pixels.
 
-    More are no faster; and VGG16 at 224 px takes less memory than in training.
+    Larger batches are no faster. VGG16 at 224 px takes less memory with it than in training.
     """
     at_most, together = (250, 2**20) if device.type == "cpu" else (1000, 2**22)
     return min(at_most, max(1, together // pixels**2))
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told to."""
+    """Wait until a GPU has finished all queued work."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
-    """The type that --amp computes in: bfloat16, or float16 on a GPU that has no bfloat16."""
+    """The dtype of --amp: bfloat16, or float16 on a GPU without bfloat16."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         return torch.float16
     return torch.bfloat16
@@ -160,8 +160,8 @@ def has_bfloat16(device: torch.device) -> bool:
             name: getattr(torch.cpu, f"_is_{name}_supported", lambda: False)()
             for name in ("amx_tile", "avx512_bf16")
         }
-        # Intel's AVX512-BF16 without AMX, as in many a virtual machine, trained at 0.73 of the
-        # speed of float32; AMD's at twice the speed.
+        # With Intel's AVX512-BF16 but no AMX, as in many virtual machines, training ran at 0.73 of
+        # the speed of float32; with AMD's at twice the speed.
         return supported["amx_tile"] or (
             supported["avx512_bf16"] and "Intel" not in device_name(device)
         )
@@ -169,10 +169,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def set_precision(device: torch.device, training: bool) -> None:
-    """Choose a GPU's kernels: the fastest in training; in float32, without TF32, for judging.
+    """Choose a GPU's kernels: in training the fastest, in evaluation float32 without TF32.
 
-    cuDNN measures which is fastest for each size of batch; and by default it convolves float32 in
-    TF32, with 10 bits of 23.
+    cuDNN benchmarks the kernels for each batch size. By default, it convolves float32 in TF32,
+    which keeps 10 of the 23 bits of the mantissa.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = training
@@ -180,11 +180,11 @@ def set_precision(device: torch.device, training: bool) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc's malloc keep the large blocks that each training step frees and takes again.
+    """Make glibc's malloc keep the large blocks that each training step frees and reallocates.
 
-    By default it returns them to the system, and in every step the kernel has to clear them anew.
-    That is 3,000 page faults and up to a tenth of a GoogLeNet step on a CPU, and half of a VGG16
-    step at 224 px. Keeping them costs about a sixth more memory, through fragmentation.
+    By default, malloc returns them to the system, and in every step the kernel clears new pages:
+    3,000 page faults and up to a tenth of a GoogLeNet step on a CPU, and half of a VGG16 step at
+    224 px. Keeping the blocks costs about a sixth more memory, due to fragmentation.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:  # glibc has it, musl does not

@@ -1,4 +1,4 @@
-"""One process, or several under torchrun: the few calls that the rest needs."""
+"""Distributed training: the few calls that the other modules need, for one process or several."""
 
 import os
 import sys
@@ -15,30 +15,31 @@ from engine.errors import UserError, as_user_error
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ADVICE = "if it did not, unset RANK"
-# One process may download or decode a dataset for as long while the others wait.
+# How long one process may download or decode a dataset while the others wait.
 PATIENCE = timedelta(days=1)
-waiting_room: list[dist.ProcessGroup] = []  # a gloo group with that patience
+waiting_room: list[dist.ProcessGroup] = []  # a gloo group with this timeout
 
 
 def setup(device: torch.device) -> None:
-    """Join the other processes, if torchrun started this one, to compute on this device.
+    """Join the process group, on this device, if torchrun started this process.
 
     Raises:
-        UserError: the environment says that torchrun did, and cannot be right.
+        UserError: torchrun's environment variables are incomplete or inconsistent.
     """
     if "RANK" not in os.environ:
         return
     said = f"the environment says that torchrun started this process ({ADVICE}), but "
     lacking = [name for name in TORCHRUN if name not in os.environ]
     if lacking:
-        raise UserError(f"{said}has no {', '.join(lacking)}")
+        raise UserError(f"{said}{', '.join(lacking)} is not set")
     with as_user_error(ValueError, prefix=said):
         ranks = {name: int(os.environ[name]) for name in TORCHRUN if name != "MASTER_ADDR"}
     if not 0 <= ranks["LOCAL_RANK"] <= ranks["RANK"] < ranks["WORLD_SIZE"]:
-        raise UserError(f"{said}not as process {ranks['RANK']} of {ranks['WORLD_SIZE']}")
+        numbers = ", ".join(f"{name} is {number}" for name, number in list(ranks.items())[:3])
+        raise UserError(f"{said}{numbers}")
     backend = kind(device).backend
     if not backend:
-        raise UserError(f"{said}{device} cannot be shared by several: use python, or --device cpu")
+        raise UserError(f"{said}processes cannot share {device}: use python, or --device cpu")
     if device.type != "cpu":
         torch.get_device_module(device).set_device(device)
     late = "note: still waiting for torchrun's other processes (not started by it? unset RANK)"
@@ -52,7 +53,7 @@ def setup(device: torch.device) -> None:
 
 
 def cleanup() -> None:
-    """Leave the other processes, if there are any."""
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -71,7 +72,7 @@ def is_main() -> bool:
 
 
 def all_reduce_max(value: int) -> int:
-    """The largest of all processes' values; the same answer in all of them. GPUs do not wait."""
+    """The largest value of all processes, returned in each of them. Does not wait for GPUs."""
     if not dist.is_initialized():
         return value
     largest = torch.tensor(value)
@@ -88,7 +89,7 @@ def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, one below the other; on the CPU."""
+    """Concatenate the rows of all processes, on the CPU."""
     if not dist.is_initialized():
         return rows
     parts = [rows] * world_size()
@@ -97,7 +98,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
 
 
 def broadcast_buffers(model: torch.nn.Module) -> None:
-    """Give every process the buffers of the main one, such as batch-norm's statistics."""
+    """Copy the main process's buffers, such as batch-norm's statistics, to all processes."""
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
@@ -105,16 +106,16 @@ def broadcast_buffers(model: torch.nn.Module) -> None:
 
 @contextmanager
 def one_process_first() -> Iterator[None]:
-    """Let one process do what this encloses, then one on each other machine, then the rest.
+    """Run the enclosed code in the main process, then in one on each other machine, then the rest.
 
-    The others then find the files already there, on shared and on local disks.
+    So the later processes find the files that the first one wrote, on shared and on local disks.
     """
     turn = 0 if is_main() else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
     for _ in range(turn):
         dist.barrier(*waiting_room)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):  # the others stop as well, and come to no barrier
+    except (KeyboardInterrupt, SystemExit):  # the others stop too, and reach no barrier
         turn = 2
         raise
     finally:
@@ -124,13 +125,13 @@ def one_process_first() -> Iterator[None]:
 
 
 def launcher() -> str:
-    """What started this process: a command goes on with the script and its options."""
+    """The command that started this process, without the script and its options."""
     if world_size() == 1:
         return "python"
     return f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', world_size())}"
 
 
 def is_lost_peer(error: Exception) -> bool:
-    """Whether an error only says that another process has ended, which has said why."""
+    """Whether an error only reports that another process ended; that one printed the reason."""
     closed = "closed by peer" in str(error) or "Connection reset by peer" in str(error)
     return dist.is_initialized() and (closed or isinstance(error, dist.DistError))

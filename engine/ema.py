@@ -9,19 +9,20 @@ from torch import nn
 class ModelEMA:
     """Exponential moving average of a model's weights and batch-norm statistics.
 
-    GoogLeNet's final model is a Polyak average (Section 6); an exponential one forgets the early
-    weights. The decay grows as (1 + t) / (10 + t) up to ``decay``, so that short runs gain too.
+    GoogLeNet's final model is a Polyak average (Section 6), in which all steps count; an
+    exponential average forgets the early weights. At update t, the decay is (1 + t) / (10 + t),
+    but at most ``decay``, so that short runs benefit too.
 
     Attributes:
         module: a copy of the model that holds the averages.
-        updates: how often ``update`` was called.
+        updates: the number of calls of ``update``.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay, self.updates = decay, 0
-        # Collect the tensors once, which takes longer than averaging them. Training changes them
-        # in place.
+        # Collect the tensors only once, since that takes longer than averaging them. This is safe:
+        # training changes them in place.
         pairs = list(
             zip(self.module.state_dict().values(), model.state_dict().values(), strict=True)
         )
@@ -32,7 +33,7 @@ class ModelEMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the averages towards the model's present weights, and copy its batch counters."""
+        """Move the averages towards the model's current weights, and copy its batch counters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.averages, self.weights, 1 - decay)

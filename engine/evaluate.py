@@ -1,4 +1,4 @@
-"""Logits of a whole dataset, by a network in evaluation mode."""
+"""Compute the logits of a whole dataset, with the network in evaluation mode."""
 
 import copy
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def predict_logits(
     model: nn.Module, loader: Iterable, transform: nn.Module, amp: torch.dtype | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (float32, N x classes) and labels (int64, N) of every batch, on the CPU.
+    """Logits (float32, N x classes) and labels (int64, N) of all batches, on the CPU.
 
-    Where ``transform.flip`` is set, the class probabilities of each image and its mirror image are
-    averaged (VGG, Section 3.2); the logits are those of the average.
+    If ``transform.flip`` is set, the class probabilities of each image and its mirror image are
+    averaged (VGG, Section 3.2), and the logits are the logarithm of that average plus a constant.
 
     Args:
-        loader: batches of uint8 images, N x C x S x S, and labels; there may be none.
-        transform: uint8 images to the model's input. Left in evaluation mode.
-        amp: the type of autocast; None: float32.
+        loader: batches of uint8 images, N x C x S x S, and labels; it may be empty.
+        transform: maps uint8 images to the model's input. Left in evaluation mode.
+        amp: the dtype of autocast; None: float32.
     """
     transform.eval()
     device = next(model.parameters()).device
@@ -34,19 +34,19 @@ def predict_logits(
         with torch.autocast(device.type, amp, enabled=amp is not None):
             outputs = network(x).float()
         outputs = outputs.unflatten(0, (-1, len(images))).log_softmax(2)
-        # The sum of both probabilities: softmax of it is that of their mean.
-        logits.append(outputs.logsumexp(0))  # on the device: to look would be to wait
+        # The log of the sum of both probabilities; its softmax is their mean.
+        logits.append(outputs.logsumexp(0))  # on the device: a copy would wait for it
         labels.append(batch_labels)
-    if not logits:  # one of more processes than there are images
+    if not logits:  # there are more processes than images
         return torch.empty(0, 1), torch.empty(0, dtype=torch.int64)
     return torch.cat(logits).cpu(), torch.cat(labels).cpu()
 
 
 def fuse_conv_bn(model: nn.Module) -> nn.Module:
-    """The model for inference, each batch normalisation fused into the convolution before it.
+    """Fuse each batch normalisation into the convolution before it, for inference.
 
-    With fixed statistics, batch-norm scales and shifts each channel, which the convolution can do
-    by itself: the same function in less time. Returns a copy; without batch-norm, the model itself.
+    With fixed statistics, batch-norm scales and shifts each channel. The convolution's weights and
+    bias can do the same in less time. Returns a copy; without batch-norm, the model itself.
     """
     if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         model = copy.deepcopy(model)

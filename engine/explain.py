@@ -1,4 +1,4 @@
-"""Where a network looks: the output of its layers, and where on a photo its evidence lies."""
+"""Explain a network's prediction: the activations of its layers, and Grad-CAM on a photo."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from engine.inference import Classifier
 from models.googlenet import SameMaxPool
 
-# The stages that show how a network sees, from pixels to things.
+# The stages whose activations are shown, from low-level to high-level features.
 STAGES = {
     "vgg16": tuple(f"block{number}" for number in range(1, 6)),
     "googlenet": ("conv1", "conv2", "inception3b", "inception4c", "inception4e", "inception5b"),
@@ -18,10 +18,11 @@ STAGES["torchvision_googlenet"] = STAGES["padded_googlenet"] = STAGES["googlenet
 def activations(
     classifier: Classifier, images: np.ndarray, names: tuple[str, ...] = ()
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The calibrated logits of a batch, and the outputs of the modules of these names.
+    """The calibrated logits of a batch, N x classes, and the outputs of the named modules.
 
     Args:
         images: uint8, N x C x stored_size x stored_size.
+        names: of modules in the model, such as "inception3b".
     """
     outputs = {}
     hooks = [
@@ -41,15 +42,15 @@ def activations(
 def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int, float]:
     """Grad-CAM (Selvaraju et al. 2017): where in the image the evidence for its class lies.
 
-    Taken from the last stage but one whose maps are 4 x 4 or more. Every cell of every map counts
-    as much as the log odds of the class rise with it: cell by cell, not averaged over the map, as
-    further layers follow (Draelos and Carin 2020).
+    It uses the last stage before the final one whose maps are 4 x 4 or larger. Every activation is
+    weighted by its own gradient of the class's log odds. Grad-CAM averages the gradients over each
+    map, which is wrong here since further layers follow (HiResCAM: Draelos and Carin 2020).
 
     Args:
         image: uint8, C x S x S.
 
     Returns:
-        The map, 0 to 1, S x S; the index of the predicted class; its probability.
+        The map, S x S, from 0 to 1; the index of the predicted class; its probability.
     """
     stages = STAGES[classifier.metadata["model"]]
     logits, outputs = activations(classifier, image[None], stages)
@@ -60,7 +61,7 @@ def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int
     heat = (gradient * maps).sum(1, keepdim=True).relu().detach()
     heat = (heat / heat.max().clamp(min=1e-6))[0, 0].cpu().numpy()
     probability = logits.softmax(1)[0, predicted].item()
-    # Between the centres of four cells, bilinearly; beyond the outermost, as there.
+    # Interpolate bilinearly between the centres of the cells; beyond the outermost, repeat it.
     first, step = cell_centres(classifier, stage, image.shape[1])
     cells = (np.arange(image.shape[1]) - first) / step
     weights = np.array([np.interp(cells, range(len(heat)), cell) for cell in np.eye(len(heat))])
@@ -70,13 +71,13 @@ def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int
 def cell_centres(classifier: Classifier, stage: str, size: int) -> tuple[float, float]:
     """The centre of the first cell of a stage's maps, and the step to the next, in pixels.
 
-    A cell looks at the window around its centre, larger than the step: its receptive field.
+    A cell depends on a window around its centre that is larger than the step: its receptive field.
 
     Args:
-        size: height and width of the image that the pixels are of.
+        size: height and width of the image in pixels.
     """
     model, centre, step = classifier.model, 0.0, 1
-    side = classifier.transform.image_size  # of the maps so far
+    side = classifier.transform.image_size  # height and width of the current map
     *_, last = model.get_submodule(stage).modules()
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
@@ -86,7 +87,7 @@ def cell_centres(classifier: Classifier, stage: str, size: int) -> tuple[float, 
             )
             if isinstance(module, SameMaxPool):
                 padding = side % 2
-            if stride > 1:  # the others are centred on the cell: "same" padding
+            if stride > 1:  # at stride 1, "same" padding centres the window on the cell
                 centre += step * ((window - 1) / 2 - padding)
                 step, side = step * stride, -(-side // stride)
         if module is last:

@@ -1,4 +1,4 @@
-"""Writing files whole."""
+"""Write files atomically."""
 
 import errno
 import json
@@ -13,16 +13,16 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-UMASK = os.umask(0o077)  # can be read only by setting it: here, before there are threads
+UMASK = os.umask(0o077)  # it can be read only by setting it, which is safe before threads start
 os.umask(UMASK)
 MODE = 0o666 & ~UMASK  # of new files
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Write atomically: temporary file beside the target, fsync, rename.
+    """Write atomically: to a temporary file in the same folder, then fsync and rename.
 
-    Whatever fails on the way, the path holds its old content or all of the new.
+    If anything fails, the path holds either all of its old content or all of the new.
 
     Args:
         mode: "wb", or "w" for UTF-8 text with "\\n" line ends on every system.
@@ -30,7 +30,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         OSError: the file cannot be written. The temporary file is removed.
     """
-    path = Path(os.path.realpath(path))  # a link stays one, to the new content
+    path = Path(os.path.realpath(path))  # a link stays a link, and leads to the new content
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
@@ -47,7 +47,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     except OSError as error:
         if error.filename not in (None, temporary) and temporary:
             raise
-        # Without a name, or with one that means nothing to users.
+        # The error has no file name, or that of the temporary file, which means nothing to users.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if temporary:
@@ -55,7 +55,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def replace(source: str, target: Path) -> None:
-    """``os.replace``, which on Windows waits until, say, a virus scanner has closed the target.
+    """``os.replace`` with retries: on Windows, a virus scanner may have the target open.
 
     Raises:
         OSError: it cannot be replaced.
@@ -68,7 +68,7 @@ def replace(source: str, target: Path) -> None:
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON file that people can read, too.
+    """Write an indented JSON file.
 
     Raises:
         OSError: the file cannot be written.
@@ -81,7 +81,7 @@ def write_table(frame: "pd.DataFrame", path: Path, **options: Any) -> None:  # n
     """Write a CSV file, with the same bytes on every system.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     with atomic_write(path, "w") as file:
         frame.to_csv(file, lineterminator="\n", **options)

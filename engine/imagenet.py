@@ -1,4 +1,4 @@
-"""torchvision's ImageNet weights, from the network."""
+"""Download torchvision's ImageNet weights."""
 
 from http.client import HTTPException
 
@@ -8,10 +8,10 @@ from engine.errors import as_user_error
 
 
 def download_imagenet(model: str, batch_norm: bool) -> dict[str, torch.Tensor]:
-    """torchvision's state dict of ImageNet weights.
+    """Download torchvision's state dict of ImageNet weights, or read it from torch's cache.
 
     Raises:
-        UserError: it cannot be downloaded.
+        UserError: the download failed.
     """
     from torchvision import models
 
@@ -21,7 +21,7 @@ def download_imagenet(model: str, batch_norm: bool) -> dict[str, torch.Tensor]:
         ("googlenet", True): models.GoogLeNet_Weights,
     }
     with as_user_error(
-        OSError, RuntimeError, HTTPException, prefix="--init imagenet: cannot be had: "
+        OSError, RuntimeError, HTTPException, prefix="--init imagenet: download failed: "
     ):
         chosen = weights[model, batch_norm].IMAGENET1K_V1
         return chosen.get_state_dict(progress=True, check_hash=True)

@@ -1,4 +1,4 @@
-"""From a checkpoint to a network ready to use, in one call, from any program.
+"""Load a checkpoint and classify images, from any program.
 
 from engine.inference import load_classifier
 
@@ -31,7 +31,7 @@ from engine.errors import UserError
 from engine.evaluate import predict_logits
 from models import create_model
 
-BATCH_SIZE = 32  # of predict: bounds its memory, whatever the number of images
+BATCH_SIZE = 32  # of predict: bounds its memory for any number of images
 
 
 class Prediction(NamedTuple):
@@ -42,15 +42,15 @@ class Prediction(NamedTuple):
 
 
 class Classifier:
-    """A trained network with all that its checkpoint says of how to feed it.
+    """A trained network with the preprocessing and class names of its checkpoint.
 
     Attributes:
         model: the network, in evaluation mode, on the device.
-        transform: uint8 images, N x C x stored_size x stored_size, to the model's input.
+        transform: maps uint8 images, N x C x stored_size x stored_size, to the model's input.
         metadata: the checkpoint's content (``engine.checkpoint.KEYS``).
         classes: the names of the classes, in the order of the logits.
-        temperature: what logits are divided by, so that probabilities mean what they say; 1 for
-            a checkpoint that has none.
+        temperature: the divisor of the logits that calibrates the probabilities; 1 for a
+            checkpoint without one.
     """
 
     def __init__(self, model: nn.Module, metadata: dict[str, Any], device: torch.device) -> None:
@@ -67,7 +67,7 @@ class Classifier:
         """The ``top_k`` most probable classes of each image, most probable first.
 
         Args:
-            images: as ``prepare`` takes them. They are read batch by batch.
+            images: each as for ``prepare``. They are read batch by batch.
 
         Raises:
             UserError: a file cannot be read as an image.
@@ -75,7 +75,7 @@ class Classifier:
         return self.predict_prepared(map(self.prepare, images), top_k)
 
     def predict_prepared(self, arrays: Iterable[np.ndarray], top_k: int) -> list[list[Prediction]]:
-        """The same for arrays that ``prepare`` returned."""
+        """Like ``predict``, for arrays that ``prepare`` returned."""
         logits, _ = self.logits(batched(iter(arrays)))
         if not len(logits):
             return []
@@ -88,11 +88,11 @@ class Classifier:
     def prepare(
         self, image: str | os.PathLike | Image.Image | np.ndarray, invert: bool = False
     ) -> np.ndarray:
-        """What the validation images were: uint8, C x stored_size x stored_size.
+        """Preprocess an image as in validation, to uint8, C x stored_size x stored_size.
 
         Args:
             image: a file's path, a Pillow image, or a uint8 array, H x W or H x W x 3 (RGB).
-            invert: swap dark and light, if the network was trained on light things on black.
+            invert: swap dark and light, if the network was trained on light objects on black.
 
         Raises:
             UserError: the file cannot be read as an image, or its values have no known range.
@@ -119,7 +119,7 @@ class Classifier:
             loader: batches of uint8 images, N x C x stored_size x stored_size, and labels.
 
         Raises:
-            UserError: the network's weights are so bad that some are no numbers.
+            UserError: some logits are NaN or infinite.
         """
         logits, labels = predict_logits(self.model, loader, self.transform)
         if not logits.isfinite().all():
@@ -131,13 +131,13 @@ class Classifier:
 
 
 def load_classifier(path: str | os.PathLike, device: str = "auto") -> Classifier:
-    """The trained network of a checkpoint, ready to use.
+    """Load the trained network of a checkpoint, ready to use.
 
     Args:
-        device: "cpu", "cuda", "cuda:N", "mps", "xpu", or "auto": a GPU where there is one.
+        device: "cpu", "cuda", "cuda:N", "mps", "xpu", or "auto": a GPU if there is one.
 
     Raises:
-        UserError: the file is no usable checkpoint, or there is no such device.
+        UserError: the file is not a usable checkpoint, or there is no such device.
     """
     chosen = pick_device(device)
     saved = checkpoint.load(path)
@@ -152,15 +152,15 @@ def open_split(
     data_dir: Path | None = None,
     sample: bool | None = None,
 ) -> ImageDataset:
-    """The "train", "val" or "test" images of the data that a checkpoint was trained on.
+    """Open the "train", "val" or "test" images of the data that a checkpoint was trained on.
 
     Args:
-        data_dir: where they are, if not in the usual place.
-        sample: FashionMNIST's bundled sample; None: if that was trained on. Each has validation
-            images that are training images of the other.
+        data_dir: the folder of the data, if not the usual one.
+        sample: use FashionMNIST's bundled sample. None: if the checkpoint was trained on it.
+            Validation images of the sample are training images of the full set, and vice versa.
 
     Raises:
-        UserError: they are not there, or of classes that the checkpoint does not know.
+        UserError: the images are missing, or have classes that the checkpoint does not know.
     """
     if sample is None:
         sample = trained_on_sample(metadata)
@@ -184,13 +184,13 @@ def trained_on_sample(metadata: dict[str, Any]) -> bool:
 def calibrate(
     path: str | os.PathLike, data_dir: Path | None = None, device: str = "auto"
 ) -> tuple[float, float]:
-    """Fit a checkpoint's temperature to the validation images; the file is rewritten with it.
+    """Fit a checkpoint's temperature to the validation images and write it to the file.
 
-    Returns the temperature before, and after.
+    Returns the temperature before and after.
 
     Raises:
-        UserError: the file is no usable checkpoint, or the validation images of its training are
-            not there.
+        UserError: the file is not a usable checkpoint, or the validation images of its training
+            are missing.
         OSError: the file cannot be written.
     """
     classifier = load_classifier(path, device)
@@ -219,7 +219,7 @@ def data_folder(metadata: dict[str, Any], data_dir: Path | None = None) -> Path 
     """The folder of the photos that a checkpoint was trained on; None for FashionMNIST.
 
     Args:
-        data_dir: where it is, if not where it was.
+        data_dir: the folder, if it has moved since training.
     """
     if metadata["dataset"] == "fashionmnist":
         return None
@@ -227,6 +227,6 @@ def data_folder(metadata: dict[str, Any], data_dir: Path | None = None) -> Path 
 
 
 def batched(arrays: Iterator[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of BATCH_SIZE arrays, or less at the end, with labels that mean nothing."""
+    """Batches of up to BATCH_SIZE arrays, with dummy labels."""
     while batch := list(islice(arrays, BATCH_SIZE)):
         yield torch.from_numpy(np.stack(batch)), torch.zeros(len(batch), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The optimizer and the learning rate's schedule, by the names that the command line uses."""
+"""Optimizers and learning-rate schedules, by their names on the command line."""
 
 import torch
 from torch import nn
@@ -11,9 +11,9 @@ SCHEDULERS = ("onecycle", "cosine", "step", "constant")
 def build_optimizer(
     model: nn.Module, name: str, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay (AdamW), or SGD with the papers' momentum of 0.9.
+    """Build AdamW (Adam with decoupled weight decay) or SGD with the papers' momentum of 0.9.
 
-    Only kernels and matrices decay; biases and batch-norm's vectors do not.
+    Weight decay applies to kernels and weight matrices, not to biases and batch-norm parameters.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -23,7 +23,7 @@ def build_optimizer(
     if name == "adam":
         return torch.optim.AdamW(groups, lr, fused=True)
     optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
-    # Fused SGD allocates momentum uninitialised, and leaves it so if float16 skips the first step.
+    # Fused SGD does not initialise its momentum, not even if float16 skips the first step.
     for p in trained:
         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
@@ -32,18 +32,18 @@ def build_optimizer(
 def build_scheduler(
     optimizer: torch.optim.Optimizer, name: str, lr: float, total_steps: int, warmup_steps: int
 ) -> lr_scheduler.LRScheduler:
-    """A schedule over the whole run, to be stepped after each step of the optimizer.
+    """Build a schedule for the whole run. Call its ``step`` after each optimizer step.
 
     Args:
         lr: the highest learning rate, reached at the end of the warm-up.
-        total_steps: steps of the optimizer in the whole run.
-        warmup_steps: steps in which the rate rises, at most half of the total.
+        total_steps: optimizer steps in the whole run.
+        warmup_steps: optimizer steps in which the rate rises, at most half of the total.
     """
-    total = max(3, total_steps)  # OneCycleLR takes no fewer
+    total = max(3, total_steps)  # OneCycleLR needs at least three
     warmup = min(warmup_steps, total // 2)
     if name == "onecycle":
-        # From lr / 25 up to lr, then down to almost nothing. Adam's momentum moves against it,
-        # SGD's stays at the papers' 0.9.
+        # From lr / 25 up to lr, then down to almost 0. Adam's beta1 falls while the rate rises and
+        # vice versa; SGD's momentum stays at the papers' 0.9.
         pct_start, cycle_momentum = max(warmup, 2) / total, "betas" in optimizer.defaults
         return lr_scheduler.OneCycleLR(
             optimizer, lr, total, pct_start=pct_start, cycle_momentum=cycle_momentum
@@ -51,7 +51,7 @@ def build_scheduler(
     rest = total - warmup
     if name == "cosine":
         main = lr_scheduler.CosineAnnealingLR(optimizer, rest)
-    elif name == "step":  # divide by ten after a half, and again after three quarters
+    elif name == "step":  # divide by 10 at one half and at three quarters of the rest
         main = lr_scheduler.MultiStepLR(optimizer, [rest // 2, 3 * rest // 4])
     else:
         main = lr_scheduler.ConstantLR(optimizer, factor=1.0)

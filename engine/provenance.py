@@ -1,4 +1,4 @@
-"""How a run came about: code, versions, machine, command. Kept in checkpoints and run.json."""
+"""A run's provenance: code, versions, machine, command. Stored in checkpoints and run.json."""
 
 import csv
 import hashlib
@@ -26,15 +26,15 @@ PACKAGES = ("torchvision", "numpy", "Pillow")
 def provenance(device: torch.device) -> dict[str, Any]:
     """What the result of this process depends on, as plain values by their names.
 
-    "commit" is the code's, or None outside a clone; "clean" says whether the code was as committed.
+    "commit" is the code's, or None outside a clone; "clean" says whether git status was clean.
     """
-    # Unpacked into another repository, this code has no commit of its own.
+    # If this code is a subfolder of another repository, that repository's commit is not its own.
     commit = git("rev-parse", "HEAD") if git("rev-parse", "--show-prefix") == "" else None
     return {
         "commit": commit,
         "clean": commit and git("status", "--porcelain", "--untracked-files=no") == "",
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # which names the build, too
+        "torch": str(torch.__version__),  # includes the build, such as +cpu
         **{name: version(name) for name in PACKAGES},
         "system": platform.platform(),
         "device": device_name(device),
@@ -46,7 +46,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of this repository; None where there is no git, or no repository."""
+    """The output of a git command on this repository; None without git or a repository."""
     command = ["git", "-C", str(ROOT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -56,18 +56,18 @@ def git(*arguments: str) -> str | None:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """The hash of a file's content, in hexadecimal."""
+    """The SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_look(summary: dict[str, Any]) -> None:
-    """Add a line to the ledger of looks at test sets, where there is one.
+    """Add a line to the ledger of uses of the test sets, if the ledger exists.
 
-    Whoever tests often enough finds a network that suits the test set: the ledger shows how often.
+    Choosing among networks by many tests overfits the test set; the ledger shows how many.
 
     Args:
-        summary: what test.py found.
+        summary: the content of test.py's summary.json.
     """
     if not LOOKS.is_file():
         return
@@ -82,12 +82,12 @@ def record_look(summary: dict[str, Any]) -> None:
     }
     line = io.StringIO()
     csv.DictWriter(line, row, lineterminator="\n").writerow(row)
-    text = line.getvalue().encode(errors="backslashreplace").decode()  # may be in no encoding
+    text = line.getvalue().encode(errors="backslashreplace").decode()  # names may be invalid UTF-8
     try:
-        # Appended in one write: of two tests at once, neither overwrites the other's line.
+        # Appended in one write, so that two simultaneous tests do not overwrite each other's line.
         with LOOKS.open("a", encoding="utf-8", newline="\n") as file:
             file.write(text)
-    except OSError as error:  # the clone is somebody else's, say: the result is worth more
+    except OSError as error:  # such as a read-only clone: the result matters more than the ledger
         print(
             f"note: {LOOKS}: {error.strerror}: add this line yourself: {text.strip()}",
             file=sys.stderr,

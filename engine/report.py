@@ -1,4 +1,4 @@
-"""What there is to look at after a run: log, curves, tables, confusion matrix, mistakes.
+"""The reports of a run or a test: log, curves, tables, confusion matrix, mistakes.
 
 pandas and matplotlib are imported where they are used: they take a second to load, and
 ``predict.py`` needs neither.
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-MISTAKES = 30  # on the page of mistakes
-# Confusion matrices of more classes have no counts in their cells, then only some of the names,
-# and in the end cells for several classes: a picture of bounded size, however many there are.
+MISTAKES = 30  # number of images in mistakes.png
+# Limits on the size of the confusion matrix's picture: with more classes, first the cells have no
+# counts, then only some classes have their names, and finally a cell stands for several classes.
 MOST_COUNTS, MOST_NAMES, MOST_CELLS = 30, 40, 1000
 
 
 def print_epoch(row: dict[str, float], epochs: int, is_best: bool) -> None:
-    """One line for the epoch that has just ended."""
+    """Print one line for the epoch that has just ended."""
     print(
         f"epoch {row['epoch']:>2}/{epochs}  "
         f"train: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}  "
@@ -43,14 +43,14 @@ def print_epoch(row: dict[str, float], epochs: int, is_best: bool) -> None:
 
 
 def write_log(history: list[dict[str, float]], path: Path) -> None:
-    """log.csv: a row for each epoch so far."""
+    """Write log.csv: a row for each epoch so far."""
     import pandas as pd
 
     write_table(pd.DataFrame(history), path, index=False, float_format="%.6g")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """curves.png: loss, accuracy and learning rate over the epochs."""
+    """Draw curves.png: loss, accuracy and learning rate over the epochs."""
     import pandas as pd
 
     frame = pd.DataFrame(history)
@@ -59,7 +59,7 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 
     loss, accuracy, rate = grid.flat
     style = {"marker": "o", "markersize": 3}
-    for axes, name, note, corner in (  # given, since to look for the best takes long
+    for axes, name, note, corner in (  # fixed corners, since matplotlib's "best" is slow
         (loss, "loss", "as minimised", "upper right"),
         (accuracy, "accuracy", "augmented images", "lower right"),
     ):
@@ -80,7 +80,7 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, classes x classes: row = true class, column = predicted class."""
+    """Counts, classes x classes: rows are true classes, columns predicted classes."""
     return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, -1)
 
 
@@ -121,12 +121,12 @@ def write_predictions(
         writer.writerow(["index" if files is None else "file", "truth", "answer", *classes])
         for name, label, answer, row in zip(names, labels, answers, probabilities, strict=True):
             numbers = [f"{probability:.6g}" for probability in row]
-            name = str(name).encode(errors="backslashreplace").decode()  # may be in no encoding
+            name = str(name).encode(errors="backslashreplace").decode()  # may be invalid UTF-8
             writer.writerow([name, classes[label], classes[answer], *numbers])
 
 
 def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path) -> None:
-    """confusion_matrix.csv, and .png: counts, shaded by their share of the true class."""
+    """Write confusion_matrix.csv, and .png: counts, shaded by their share of the true class."""
     import pandas as pd
 
     frame = pd.DataFrame(confusion, pd.Index(classes, name="true"), classes)
@@ -136,7 +136,7 @@ def write_confusion(confusion: np.ndarray, classes: Sequence[str], folder: Path)
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Draw counts, classes x classes, shaded by their share of the true class."""
-    together = -(-len(classes) // MOST_CELLS)  # classes a cell
+    together = -(-len(classes) // MOST_CELLS)  # classes per cell
     if together > 1:
         starts = np.arange(0, len(classes), together)
         confusion = np.add.reduceat(np.add.reduceat(confusion, starts, 0), starts, 1)
@@ -147,7 +147,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
 
     axes = grid[0, 0]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    shade = PowerNorm(0.4, 0, 1)  # so that rare mistakes are seen beside the many right answers
+    shade = PowerNorm(0.4, 0, 1)  # makes rare mistakes visible beside many correct predictions
     axes.imshow(shares, cmap="Blues", norm=shade)
     for (row, column), number in np.ndenumerate(confusion) if count <= MOST_COUNTS else ():
         if number:
@@ -159,7 +159,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
     names = [caption(classes[tick * together]) for tick in ticks]
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, names)
-    note = f" ({together} classes a cell)" if together > 1 else ""
+    note = f" ({together} classes per cell)" if together > 1 else ""
     axes.set_xlabel(f"predicted{note}")
     axes.set_ylabel(f"true{note}")
     save(figure, path)
@@ -176,7 +176,7 @@ def draw_mistakes(
     """Draw the most confident mistakes, the worst first.
 
     Args:
-        images: N of uint8, C x H x W; only those that are drawn are asked for.
+        images: N images, uint8, C x H x W each; only those that are drawn are read.
         probabilities: N x classes.
         files: the names of the images' files.
     """
@@ -208,11 +208,11 @@ def draw_predictions(
     path: Path,
     min_confidence: float = 0,
 ) -> None:
-    """Each photo beside bars of its most probable classes; grey where the first is unsure.
+    """Draw each photo with bars of its most probable classes, grey if the answer is unsure.
 
     Args:
         photos: Pillow images.
-        rows: for each photo its (class, probability) pairs, most probable first.
+        rows: the (class, probability) pairs of each photo, most probable first.
     """
     side_by_side = 1 if len(photos) < 4 else 2
     lines = -(-len(photos) // side_by_side)
@@ -237,7 +237,7 @@ def draw_predictions(
 
 
 def show_image(axes: "Axes", image: np.ndarray) -> None:
-    """Draw a uint8 C x H x W image, grey or RGB; of a large one every second pixel, or fewer."""
+    """Draw a uint8 C x H x W image, grey or RGB; of a large one, every second pixel or fewer."""
     step = max(1, image.shape[1] // 256)
     image = image[:, ::step, ::step]
     axes.imshow(
@@ -246,7 +246,7 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
 
 
 def caption(text: str, length: int = 24) -> str:
-    """Text for a picture: on one line, with its middle left out where it is longer than that."""
+    """Shorten a text to one line of at most ``length`` characters, without its middle."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(text) <= length:
         return text
@@ -255,13 +255,13 @@ def caption(text: str, length: int = 24) -> str:
 
 
 def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
-    """A figure of that size, in inches, and its axes, rows x columns, for ``save``."""
+    """A figure of this size in inches, and its axes, rows x columns. Write it with ``save``."""
     return pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
 
 
 def pyplot() -> ModuleType:
-    """matplotlib's pyplot, drawing to files alone. A "$" in a name starts no formula."""
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's may be inherited, and not be there
+    """matplotlib's pyplot, drawing only to files. A "$" in a name does not start a formula."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend may be inherited but not installed
     import matplotlib
 
     matplotlib.use("agg")
@@ -272,7 +272,7 @@ def pyplot() -> ModuleType:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG, and close it."""
+    """Write a figure as PNG and close it."""
     try:
         with warnings.catch_warnings(record=True) as caught, atomic_write(path) as file:
             warnings.simplefilter("always")
@@ -290,5 +290,5 @@ def save(figure: "Figure", path: Path) -> None:
 
 @cache
 def note_missing_letters() -> None:
-    """Say it once for all pictures."""
+    """Print a note about missing letters, once for all pictures."""
     print("note: the pictures' font lacks some letters of the names", file=sys.stderr)

@@ -25,18 +25,18 @@ from engine.writer import Writer
 if TYPE_CHECKING:
     from engine.trainer import Trainer
 
-# In the order in which they are written: last.pth says which epoch is in best.pth, and log.csv may
-# not be ahead of last.pth.
+# In the order of writing: last.pth records which epoch is in best.pth, and log.csv must not be
+# ahead of last.pth.
 FILES = ("best.pth", "last.pth", "log.csv", "run.json", "curves.png")
-DRAW_EVERY = 10  # seconds, at least, between two drawings of the curves
+DRAW_EVERY = 10  # minimum number of seconds between two drawings of the curves
 
 
 class RunFolder:
-    """Writes down a run and says how it goes, in the main process alone.
+    """Writes a run's files and prints its progress, in the main process only.
 
     Args:
         folder: where the files go.
-        metadata: what every checkpoint of the run says beside weights and progress.
+        metadata: the content of every checkpoint of the run, except for weights and progress.
         dry_run: write the files to a temporary folder instead.
     """
 
@@ -44,17 +44,17 @@ class RunFolder:
         self.folder, self.metadata, self.dry_run = folder, metadata, dry_run
         self.writer = Writer(FILES, background=False)  # until ``begin`` knows the device
         self.lock: IO[bytes] | None = None
-        self.drawn = -math.inf  # when curves.png was
-        self.undrawn: list[dict[str, float]] = []  # what it does not show yet
+        self.drawn = -math.inf  # time of the last drawing of curves.png
+        self.undrawn: list[dict[str, float]] = []  # the history, if curves.png is out of date
         if dry_run:
             self.temporary = TemporaryDirectory()  # removed with this object
             self.folder = Path(self.temporary.name)
 
     def take(self) -> None:
-        """Make the folder, and take it for this run, unless that is done.
+        """Create the folder and lock it for this run, unless that is already done.
 
         Raises:
-            OSError: it cannot be made, or written to.
+            OSError: it cannot be created, or written to.
             UserError: another run is writing to it.
         """
         if is_main() and not self.dry_run and self.lock is None:
@@ -62,11 +62,11 @@ class RunFolder:
             self.lock = lock(self.folder)
 
     def begin(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
-        """Prepare the folder for this run, and print a line on what is trained, and where.
+        """Prepare the folder for this run, and print a line about the network and the device.
 
         Args:
-            batch_size: images a batch, which is less than was asked for if there are too few.
-            steps_per_epoch: of the optimizer.
+            batch_size: images per batch; fewer than --batch-size if there are too few images.
+            steps_per_epoch: optimizer steps per epoch.
 
         Raises:
             UserError: another run is writing to the folder.
@@ -76,15 +76,15 @@ class RunFolder:
         self.writer = Writer(FILES, kind(trainer.device).background)
         self.take()
         if self.dry_run:
-            print("dry run: one batch, whatever --epochs and --limit say; nothing is kept")
-        for name in FILES:  # what a kill left half-written
+            print("dry run: one batch (--epochs and --limit are ignored); no files are kept")
+        for name in FILES:  # temporary files of a run that was killed
             for path in self.folder.glob(f".{name}-*"):
                 path.unlink(missing_ok=True)
         if trainer.epoch == trainer.step == 0:
             self.make_room()
         else:
             self.find_best(trainer)
-            if trainer.epoch >= trainer.settings.epochs:  # a full disk may have left these out
+            if trainer.epoch >= trainer.settings.epochs:  # a full disk may have prevented these
                 self.write_history(trainer)
         asked = self.metadata["config"]["batch_size"]
         if batch_size < asked:
@@ -98,7 +98,7 @@ class RunFolder:
         )
 
     def make_room(self) -> None:
-        """Move what an earlier run left in the folder to previous-N/ in it."""
+        """Move the files of an earlier run in the folder to its subfolder previous-N/."""
         left = [self.folder / name for name in FILES if (self.folder / name).exists()]
         if left:
             number = 1
@@ -108,15 +108,15 @@ class RunFolder:
             previous.mkdir()
             for path in left:
                 path.rename(previous / path.name)
-            print(f"the run that was in {self.folder} is now in {previous}")
+            print(f"moved the earlier run in {self.folder} to {previous}")
 
     def find_best(self, trainer: "Trainer") -> None:
-        """Make sure that best.pth is still beside the last.pth that is resumed.
+        """Check that best.pth is still in the same folder as the last.pth that is resumed.
 
         Otherwise the final message would name a file that does not exist.
 
         Raises:
-            UserError: the run is at its end, and best.pth is not there.
+            UserError: best.pth is missing, and no epoch is left in which to write another one.
         """
         if not trainer.best:
             return
@@ -127,17 +127,17 @@ class RunFolder:
             metrics = None
         if metrics == trainer.best:
             return
-        lost = f"{path}: is not there, or not of this run (epoch {trainer.best['epoch']})"
+        lost = f"{path}: missing, or not from this run (epoch {trainer.best['epoch']})"
         if trainer.epoch >= trainer.settings.epochs:
-            raise UserError(f"{lost}: put it beside last.pth; there is nothing left to train")
-        print(f"note: {lost}: the best epoch from here on is kept")
+            raise UserError(f"{lost}: put it beside last.pth; there is no epoch left to train")
+        print(f"note: {lost}: the best of the remaining epochs will be kept")
         trainer.best = {}
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """Wait for what is still to be written, unless a second Ctrl-C says not to."""
+        """Wait until all files are written, except after a second Ctrl-C."""
         try:
             if error is not KeyboardInterrupt:
                 self.draw()
@@ -147,38 +147,38 @@ class RunFolder:
                 self.lock.close()
 
     def save_best(self, trainer: "Trainer", logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Write best.pth: the weights that validation judged, for testing and predicting.
+        """Write best.pth: the weights that were validated, for testing and predicting.
 
         Args:
-            logits, labels: of this process's validation images, by these weights. The temperature
-                is fitted to those of all processes.
+            logits, labels: of this process's validation images, N x classes and N, computed with
+                these weights. The temperature is fitted to the images of all processes.
         """
         temperature = fit_temperature(gather_rows(logits), gather_rows(labels))
         best = {"state_dict": trainer.eval_model.state_dict(), "temperature": temperature}
         self.save(trainer, "best.pth", best)
 
     def save_last(self, trainer: "Trainer") -> None:
-        """Write last.pth: all that it takes to go on."""
+        """Write last.pth: everything needed to resume."""
         self.save(trainer, "last.pth")
 
     def save(self, trainer: "Trainer", name: str, part: dict[str, Any] | None = None) -> None:
         """Write a checkpoint: metadata, progress, and the trainer's state or this part of it.
 
         Raises:
-            UserError: the run could not go on from here: what is there already is worth more.
+            UserError: the state is not finite. The existing file is kept.
         """
         state = trainer.state_dict()
-        check_tensors(state)  # for best.pth, too, so that both stay in step
+        check_tensors(state)  # the whole state for best.pth, too, so that both files agree
         if is_main():
             metrics = trainer.history[-1] if trainer.history else {}
             progress = {"epoch": trainer.epoch, "metrics": metrics}
             saved = self.metadata | progress | (part or state)
-            if self.writer.background:  # training goes on to change the tensors
+            if self.writer.background:  # training changes the tensors meanwhile
                 saved = checkpoint.to_host(saved, trainer.device)
             self.writer.put(name, partial(checkpoint.save, saved, self.folder / name))
 
     def log(self, trainer: "Trainer") -> None:
-        """Write log.csv, run.json and curves.png, and print a line for the epoch that has ended."""
+        """Write log.csv, run.json and curves.png, and print a line for the last epoch."""
         if not is_main():
             return
         last = trainer.history[-1]
@@ -188,7 +188,7 @@ class RunFolder:
             self.draw()
 
     def write_history(self, trainer: "Trainer") -> None:
-        """Write log.csv and run.json; curves.png is for ``draw``."""
+        """Write log.csv and run.json; ``draw`` writes curves.png."""
         history, folder = list(trainer.history), self.folder
         self.writer.put(
             "log.csv", partial(unless_open, report.write_log, history, folder / "log.csv")
@@ -207,10 +207,10 @@ class RunFolder:
             self.drawn, self.undrawn = time.monotonic(), []
 
     def print_results(self, trainer: "Trainer", test_options: str = "") -> None:
-        """Say how good the best epoch was, which files there are, and what to do with them.
+        """Print the best epoch's accuracy, the files written, and the next commands.
 
         Args:
-            test_options: what test.py needs beside the checkpoint, such as " --sample".
+            test_options: more options for test.py, such as " --sample".
         """
         if self.dry_run or not is_main():
             return
@@ -218,17 +218,17 @@ class RunFolder:
         path = quote(self.folder / "best.pth")
         print(
             f"\nBest: {best['val_accuracy']:.2%} validation accuracy in epoch {best['epoch']}, "
-            f"after {minutes:.1f} minutes of training in all.\n"
-            f"{self.folder}/: best.pth (weights), last.pth (to go on), {', '.join(FILES[2:])}\n"
+            f"after {minutes:.1f} minutes of training in total.\n"
+            f"{self.folder}/: best.pth (weights), last.pth (to resume), {', '.join(FILES[2:])}\n"
             f"\nNext:\n  python test.py --checkpoint {path}{test_options}\n"
             f"  python predict.py PHOTO --checkpoint {path}"
         )
 
 
 def unless_open(write: Callable[[Any, Path], None], content: object, path: Path) -> None:
-    """Write a file, or say that another program has it open, as Excel may have on Windows.
+    """Write a file, or print a note if another program has it open, such as Excel on Windows.
 
-    For what the next epoch writes anew, and a run can do without.
+    For files that the next epoch rewrites and that the run does not need.
     """
     try:
         write(content, path)
@@ -240,7 +240,7 @@ def unless_open(write: Callable[[Any, Path], None], content: object, path: Path)
 
 
 def lock(folder: Path) -> IO[bytes]:
-    """Lock the folder for this process; the system unlocks it when the process ends, or dies.
+    """Lock the folder for this process; the system unlocks it when the process ends or crashes.
 
     Returns the open file that holds the lock.
 
@@ -259,7 +259,7 @@ def lock(folder: Path) -> IO[bytes]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
-            return file  # a network disk without locks: as good as it gets
+            return file  # a network disk that does not support locks: continue without one
         file.close()
         raise UserError(
             f"{folder}: another run is writing there: wait for it, or name another --output-dir"

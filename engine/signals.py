@@ -1,6 +1,6 @@
-"""The signals that stop a run, as a question that the training loop asks between steps.
+"""The signals that stop a run. The training loop polls them between steps.
 
-``Trainer`` then saves last.pth and raises ``Interrupted``, for which ``cli.run`` says how to go on.
+``Trainer`` then saves last.pth and raises ``Interrupted``; ``cli.run`` prints how to resume.
 """
 
 import signal
@@ -14,19 +14,19 @@ from engine.errors import STOP_SIGNALS, Interrupted
 
 
 def stopping() -> list[int]:
-    """The signals that stop a run here: not SIGHUP under nohup, which ignores it."""
+    """The signals that stop this run: all of STOP_SIGNALS, without SIGHUP under nohup."""
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     under_nohup = hang_up and signal.getsignal(hang_up) == signal.SIG_IGN
     return [number for number in STOP_SIGNALS if not (under_nohup and number == hang_up)]
 
 
 class StopSignal:
-    """Remembers the first signal to stop while it is entered, instead of dying of it.
+    """A context manager that records the first stop signal, which would otherwise end the process.
 
     A second Ctrl-C stops at once, as usual.
 
     Args:
-        path: the file that the state is saved to; None: nothing is kept of the run.
+        path: the file that the state is saved to; None if the run keeps no files.
 
     Attributes:
         received: the signal's number; 0 for none.
@@ -45,23 +45,23 @@ class StopSignal:
             signal.signal(number, handler)
 
     def note(self, number: int, _frame: FrameType | None) -> None:
-        """The signal handler."""
+        """Record a signal: the signal handler."""
         if self.received == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
 
     def asked(self) -> int:
-        """The signal that any of the processes received; 0 for none. The same in all of them."""
+        """The signal that any process received, the same answer in all processes; 0 for none."""
         return all_reduce_max(self.received)
 
     def check(self) -> None:
-        """Raise Interrupted if any of the processes was asked to stop. The state must be saved."""
+        """Raise Interrupted if any process received a signal. Save the state before."""
         number = self.asked()
         if number:
             raise Interrupted(self.path, number)
 
     def watch(self, loader: Iterable) -> Iterator[Any]:
-        """The batches of validation; checks before each, where no other process has to agree."""
+        """Yield the validation batches; a single process checks for a signal before each batch."""
         for batch in loader:
             if world_size() == 1:
                 self.check()

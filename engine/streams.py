@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever becomes of what reads them."""
+"""Make standard output and standard error robust: against closed pipes and any text."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from typing import Any, TextIO
 
 
 class Unfailing:
-    """A stream that drops what it cannot write.
+    """A stream that drops text which it cannot write.
 
-    For standard error, which holds progress bars and notes: in ``2>&1 | tee log`` tee dies of the
-    same Ctrl-C as the run, which must live until it has saved.
+    It is for standard error (progress bars, notes). In ``2>&1 | tee log``, Ctrl-C also ends tee,
+    and the run must still save before it ends.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -29,17 +29,17 @@ class Unfailing:
 
 
 def prepare() -> None:
-    """Make both streams take any text, also where what started this process closed them."""
+    """Make both streams accept any text, even if the parent process has closed them."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed; print and tqdm need it
+        if getattr(sys, name) is None:  # closed, but print and tqdm need a stream
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        if hasattr(getattr(sys, name), "reconfigure"):  # a file's name may be in no encoding
+        if hasattr(getattr(sys, name), "reconfigure"):  # file names may not be encodable
             getattr(sys, name).reconfigure(errors="backslashreplace")
     sys.stderr = Unfailing(sys.stderr)
 
 
 def finish() -> None:
-    """Write what standard output still holds, or drop it where nothing reads it any more."""
+    """Flush standard output, or drop its buffer if the reader has closed the pipe."""
     try:
         sys.stdout.flush()
     except OSError:

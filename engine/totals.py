@@ -1,4 +1,4 @@
-"""What a training epoch adds up: loss, correct answers, images."""
+"""The sums of a training epoch: loss, correct predictions, images."""
 
 import torch
 
@@ -8,11 +8,11 @@ from engine.distributed import all_reduce_sum, is_main
 
 
 class Totals:
-    """Summed loss, correct answers and images of the present epoch.
+    """Sum of the loss, correct predictions and images of the current epoch.
 
     Attributes:
-        here: those of this process, on the device: adding to them waits for nothing.
-        everywhere: those of all processes when ``read`` was last called.
+        here: the three sums of this process, on the device, so that adding does not synchronise.
+        everywhere: the sums of all processes at the last call of ``read``.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class Totals:
         self.everywhere = self.here.tolist()
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Count a batch with this mean loss."""
+        """Add a batch: its mean loss (a scalar), logits (N x classes) and labels (N)."""
         self.here[0] += loss.detach() * len(labels)
         self.here[1] += (logits.argmax(1) == labels).sum()
         self.here[2] += len(labels)
@@ -37,8 +37,8 @@ class Totals:
         return loss / images, correct / images, int(images)
 
     def start_from(self, everywhere: list[float]) -> None:
-        """Go on from what all processes had counted."""
+        """Restore the sums of all processes."""
         self.everywhere = everywhere
         self.here.zero_()
-        if is_main():  # one process holds it for all
+        if is_main():  # only one process, so that they count once
             self.here.copy_(torch.tensor(everywhere, dtype=self.here.dtype))

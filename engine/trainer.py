@@ -1,4 +1,4 @@
-"""The training loop. What happens in an epoch is ``Trainer.train_epoch``, on one screen."""
+"""The training loop. ``Trainer.train_epoch`` is one epoch, on one screen."""
 
 import time
 from collections.abc import Iterable
@@ -26,24 +26,24 @@ from engine.seeding import derive_seed, seed_device, seed_generator
 from engine.signals import StopSignal
 from engine.totals import Totals
 
-LOOK_EVERY = 10  # batches between looks at the loss, each of which waits for the device
-SAVE_EVERY = 600  # seconds, at least, between two saves of last.pth within an epoch
-WORTH_SAVING = 10  # seconds of training that a kill during validation may cost
+LOOK_EVERY = 10  # batches between reads of the loss, each of which synchronises with the device
+SAVE_EVERY = 600  # minimum number of seconds between two saves of last.pth within an epoch
+WORTH_SAVING = 10  # seconds of training: if an epoch took more, save before validation
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train, beside what is trained and by which optimizer.
+    """How to train. The model and the optimizer are arguments of ``Trainer``.
 
     Attributes:
-        epochs: passes over the training set, in all.
-        accumulate_steps: batches whose gradients are summed for one step of the optimizer.
-        clip_grad_norm: all gradients are scaled down to this norm if theirs is larger; 0: never.
-        ema_decay: of the moving average of the weights, which is then what is validated and kept
-            as best; 0 for none.
-        amp: the type of autocast in augmentation and forward pass, bfloat16 or float16;
+        epochs: passes over the training set, in total.
+        accumulate_steps: batches whose gradients are averaged for one optimizer step.
+        clip_grad_norm: largest norm of all gradients together, to which they are scaled; 0: none.
+        ema_decay: of the moving average of the weights. If it is not 0, the averaged weights are
+            validated and saved as best; 0: no average.
+        amp: the dtype of autocast in augmentation and forward pass, bfloat16 or float16;
             None: float32 throughout.
-        compile: the network's and the transform's kernels (``torch.compile``).
+        compile: compile the network and the transform (``torch.compile``).
         seed: of dropout and augmentation (``engine.seeding``).
     """
 
@@ -57,13 +57,13 @@ class TrainSettings:
 
 
 class Trainer:
-    """A model, what trains it, and how far it has come.
+    """Trains a model, and holds the whole state of the run.
 
     Args:
         model: the network, on its device.
-        criterion: ``(outputs, labels) -> (loss, logits)``; the loop does not look inside outputs.
-        transform: uint8 images to the model's input; in training mode, varied by random ``draw``s.
-        optimizer, scheduler: the scheduler steps after each step of the optimizer.
+        criterion: ``(outputs, labels) -> (loss, logits)``; only it looks inside the outputs.
+        transform: maps uint8 images to the model's input; in training mode, with random ``draw``s.
+        optimizer, scheduler: the scheduler steps after each optimizer step.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Trainer:
         self.optimizer, self.scheduler, self.settings = optimizer, scheduler, settings
         self.device = next(model.parameters()).device
         self.transform = transform.to(self.device)
-        # What training calls: the model and the transform themselves, or wrapped.
+        # The training loop calls these: the model and the transform, or wrappers of them.
         self.network, self.augment = model, self.transform
         if world_size() > 1:
             ids = None if self.device.type == "cpu" else [self.device]
@@ -87,18 +87,18 @@ class Trainer:
         if settings.compile:
             self.network, self.augment = torch.compile(self.network), torch.compile(self.transform)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
-        # In float16 small gradients would become 0, so the scaler multiplies the loss and divides
-        # the gradients. For other types it does nothing.
+        # In float16, small gradients would become 0, so the scaler multiplies the loss and divides
+        # the gradients by the same factor. For other dtypes it does nothing.
         is_float16 = settings.amp == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_float16)
         self.generator = torch.Generator(self.device)
-        # Look only after an optimizer step, where the run can be saved.
+        # Read the loss only after an optimizer step, where the run can be saved.
         self.look_every = -(-LOOK_EVERY // settings.accumulate_steps) * settings.accumulate_steps
 
-        self.epoch = 0  # epochs done
-        self.step = 0  # batches done of the present epoch
+        self.epoch = 0  # epochs completed
+        self.step = 0  # batches completed in the current epoch
         self.totals = Totals(self.device)
-        self.seconds = 0.0  # spent training in the present epoch
+        self.seconds = 0.0  # of training in the current epoch
         self.history: list[dict[str, float]] = []  # the rows of log.csv
         self.best: dict[str, float] = {}  # the row of the best epoch
 
@@ -107,8 +107,8 @@ class Trainer:
 
         Raises:
             UserError: loss or weights are not finite, float16 cannot hold the gradients, or the
-                batches are too small for batch-norm. best.pth and last.pth stay as they were.
-            Interrupted: by a signal (``engine.signals``). last.pth has been written.
+                batches are too small for batch-norm. best.pth and last.pth are not changed.
+            Interrupted: a signal stopped the run (``engine.signals``), after last.pth was written.
         """
         batches = train_loader.sampler
         epochs, steps = self.settings.epochs, batches.steps
@@ -155,9 +155,9 @@ class Trainer:
     def train_epoch(
         self, loader: DataLoader, run: RunFolder, stop: StopSignal
     ) -> tuple[float, float, int]:
-        """One pass over the training set, or over what is left of it after ``self.step`` batches.
+        """Train for one epoch; if ``self.step`` batches are done already, for the rest of it.
 
-        Returns mean loss, accuracy and number of the images seen.
+        Returns the epoch's mean loss, accuracy and number of images.
         """
         accumulate_steps, amp = self.settings.accumulate_steps, self.settings.amp
         batches = loader.sampler
@@ -180,7 +180,7 @@ class Trainer:
                     self.scaler.scale(loss / accumulate_steps).backward()
                 if is_update:
                     if self.settings.clip_grad_norm:
-                        self.scaler.unscale_(self.optimizer)  # or the scale would count
+                        self.scaler.unscale_(self.optimizer)  # clip the true gradients
                         clip_grad_norm_(self.model.parameters(), self.settings.clip_grad_norm)
                     self.scaler.step(self.optimizer)
                     self.scaler.update()
@@ -201,27 +201,27 @@ class Trainer:
                 if is_look and self.seconds - saved > SAVE_EVERY:
                     run.save_last(self)
                     saved = self.seconds
-                # Several processes have to agree to stop, which costs time: ask where they wait.
+                # To agree on a stop, processes must communicate: do so only where they wait anyway.
                 can_stop = is_look or (is_update and world_size() == 1)
                 if can_stop and stop.asked():
-                    self.read_totals()  # which refuses a loss that is not finite
+                    self.read_totals()  # raises an error if the loss is not finite
                     run.save_last(self)
                     stop.check()
         return self.read_totals()
 
     def progress_bar(self, steps: int) -> tqdm:
-        """tqdm's bar over the batches of the present epoch, in the main process alone."""
+        """A tqdm bar over the batches of the current epoch, in the main process only."""
         title = f"epoch {self.epoch + 1}/{self.settings.epochs}"
         options = {"unit": "batch", "leave": False, "disable": not is_main()}
         return tqdm(total=steps, initial=self.step, desc=title, **options)
 
     def gradients_exchanged(self, is_update: bool) -> AbstractContextManager:
-        """Exchange gradients once for each step of the optimizer, not for each batch."""
+        """Exchange gradients between processes once per optimizer step, not once per batch."""
         alone = world_size() == 1
         return nullcontext() if alone or is_update else self.network.no_sync()
 
     def seed_draws(self, step: int) -> None:
-        """Make dropout and augmentation of this step a function of seed, step and rank alone."""
+        """Make this step's dropout and augmentation depend only on seed, step and rank."""
         seed, place = self.settings.seed, (step, rank())
         seed_device(self.device, derive_seed(seed, "dropout", *place))
         seed_generator(self.generator, derive_seed(seed, "augmentation", *place))
@@ -232,13 +232,13 @@ class Trainer:
         Raises:
             UserError: the loss is not finite, or float16 cannot hold the gradients.
         """
-        if self.scaler.get_scale() < 1:  # halved again and again: no step was taken for long
-            raise UserError("float16 is too narrow for the gradients: start again with --no-amp")
+        if self.scaler.get_scale() < 1:  # halved many times: the scaler skipped as many steps
+            raise UserError("float16 cannot hold the gradients: start again with --no-amp")
         return self.totals.read()
 
     def validate(self, loader: Iterable) -> tuple[float, float, torch.Tensor, torch.Tensor]:
-        """Mean loss and accuracy of ``eval_model`` in all processes; this one's logits, labels."""
-        broadcast_buffers(self.eval_model)  # batch statistics differ: take the main process's
+        """Mean loss and accuracy over all processes; logits and labels of this process."""
+        broadcast_buffers(self.eval_model)  # batch-norm's differ: use those of the main process
         logits, labels = predict_logits(self.eval_model, loader, self.transform, self.settings.amp)
         loss = F.cross_entropy(logits, labels, reduction="sum").item()
         correct = (logits.argmax(1) == labels).sum().item()
@@ -249,7 +249,7 @@ class Trainer:
 
     @property
     def eval_model(self) -> nn.Module:
-        """What is validated and kept as best: the averaged weights where there are any."""
+        """The model that is validated and saved as best: with EMA weights if there are any."""
         return self.ema.module if self.ema else self.model
 
     def state_dict(self) -> dict[str, Any]:
@@ -260,8 +260,8 @@ class Trainer:
             "ema_updates": self.ema.updates if self.ema else 0,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),  # empty unless in float16
-            "step": self.step,  # with "epoch", the place in all random draws and in the data
+            "scaler": self.scaler.state_dict(),  # empty except in float16
+            "step": self.step,  # with "epoch", determines all random draws and the next batch
             "totals": self.totals.everywhere,
             "seconds": self.seconds,
             "history": self.history,
@@ -272,7 +272,7 @@ class Trainer:
         """Resume the run saved at ``path``.
 
         Raises:
-            UserError: the state is that of another network or optimizer.
+            UserError: the state belongs to another network or optimizer.
         """
         kinds = (KeyError, RuntimeError, TypeError, ValueError)
         with as_user_error(*kinds, prefix=f"--resume {path}: the state does not fit: "):
@@ -292,7 +292,7 @@ class Trainer:
 
 
 def set_train_mode(network: nn.Module) -> None:
-    """Training mode, except for frozen modules, whose batch-norm statistics stay frozen too."""
+    """Set training mode, except in frozen modules, so that their batch-norm statistics stay too."""
     network.train()
     for module in network.modules():
         parameters = list(module.parameters())

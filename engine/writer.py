@@ -1,18 +1,18 @@
-"""Writing files beside the training: the loop goes on while a thread waits for the disk."""
+"""Write files in the background: training continues while a thread waits for the disk."""
 
 import threading
 from collections.abc import Callable, Sequence
 
 
 class Writer:
-    """Writes the files of a run, in a thread of its own or at once.
+    """Writes the files of a run, in a background thread or immediately.
 
-    Of each file at most one version waits: a newer one takes its place. What waits is written in
-    the order of ``names``, so that a file never speaks of another that is yet to be written.
+    At most one version of each file waits: a newer version replaces it. Waiting files are written
+    in the order of ``names``, so that no file refers to another one that is not written yet.
 
     Args:
-        names: the files, those first that others speak of.
-        background: use a thread; what ``put`` is given must not change any more.
+        names: the files; a file comes after those that it refers to.
+        background: use a thread; the content passed to ``put`` must then not change any more.
     """
 
     def __init__(self, names: Sequence[str], background: bool) -> None:
@@ -24,10 +24,13 @@ class Writer:
         self.thread: threading.Thread | None = None
 
     def put(self, name: str, write: Callable[[], None]) -> None:
-        """Have a file written.
+        """Write a file, or queue it for the thread.
+
+        Args:
+            write: the function that writes the file.
 
         Raises:
-            OSError: of the file, or in the background of an earlier one.
+            OSError: this file cannot be written or, in the background, an earlier one could not.
         """
         if not self.background:
             write()
@@ -41,7 +44,7 @@ class Writer:
             self.thread.start()
 
     def flush(self) -> None:
-        """Wait until all is written.
+        """Wait until all files are written.
 
         Raises:
             OSError: a file could not be written.
@@ -51,20 +54,20 @@ class Writer:
             self.raise_error()
 
     def raise_error(self) -> None:
-        """Raise what the thread met, once."""
+        """Raise the thread's exception, if there is one, and forget it."""
         error, self.error = self.error, None
         if error:
             raise error
 
     def work(self) -> None:
-        """The thread: write what waits, until the process ends or a file cannot be written."""
+        """Write the waiting files, until the process ends or one cannot be written (thread)."""
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self.waiting)
                 jobs, self.waiting, self.busy = self.waiting, {}, True
             try:
                 for name in sorted(jobs, key=self.names.index):
-                    jobs.pop(name)()  # popped, so that its memory is free when it is written
+                    jobs.pop(name)()  # popped, so that its memory is freed once it is written
             except BaseException as error:  # for the main thread to raise
                 self.error = error
             with self.changed:

@@ -86,7 +86,7 @@ def test_export_says_in_one_line_what_it_cannot_do(trained, tmp_path, monkeypatc
         (trained, tmp_path, resource.RLIM_INFINITY, str(tmp_path)),
         (tmp_path / "no.pth", small, resource.RLIM_INFINITY, "no.pth: No such file"),
         (tmp_path / "file", small, resource.RLIM_INFINITY, "not a checkpoint"),
-        (trained, tmp_path / "last.pth", resource.RLIM_INFINITY, "what its run goes on from"),
+        (trained, tmp_path / "last.pth", resource.RLIM_INFINITY, "what its run resumes from"),
     ):
         monkeypatch.setattr("sys.argv", ["checkpoint.py", str(source), str(target)])
         with file_size_limit(size), pytest.raises(SystemExit) as stop:

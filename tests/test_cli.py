@@ -44,11 +44,11 @@ def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
         ),
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory: lo"),
-        (RuntimeError("CUDA error: no kernel image is available for"), "no code for this GPU"),
+        (RuntimeError("CUDA error: no kernel image is available for"), "does not support this GPU"),
         (UserError("photos/\x1b[2J: gone"), r"error: photos/\x1b[2J: gone"),
         (
             torch._dynamo.exc.Unsupported("x"),
-            "--compile: cannot be done here, leave it out: x",
+            "--compile: does not work here, leave it out: x",
         ),
     ):
 
@@ -140,7 +140,7 @@ def test_another_number_of_processes_is_said(capsys):
     )
     args.compile = False
     assert cli.start_training(args) == (torch.device("cpu"), None)
-    assert "note: the run had 2 processes and goes on with 1" in capsys.readouterr().out
+    assert "note: the run had 2 processes and resumes with 1" in capsys.readouterr().out
     assert args.processes == 1
     cli.start_training(args)
     assert not capsys.readouterr().out

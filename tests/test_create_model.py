@@ -41,7 +41,7 @@ assert loaded("vgg16") == {"layers", "googlenet", "pretrained", "vgg16"}
     ("name", "arguments", "words"),
     [
         ("resnet", {}, ["resnet", "vgg16, googlenet"]),
-        ("vgg16", {"train_size": 64}, ["vgg16 takes no train_size"]),
+        ("vgg16", {"train_size": 64}, ["vgg16 has no argument train_size"]),
     ],
 )
 def test_wrong_name_or_argument(name, arguments, words):

@@ -78,9 +78,9 @@ def test_what_an_earlier_launcher_left_is_one_line(monkeypatch, left, lacking):
     ("name", "value", "words"),
     [
         ("RANK", "one", "'one'"),
-        ("RANK", "1", "not as process 1 of 1"),
-        ("RANK", "-1", "not as process -1 of 1"),
-        ("LOCAL_RANK", "1", "not as process 0 of 1"),
+        ("RANK", "1", "RANK is 1, LOCAL_RANK is 0, WORLD_SIZE is 1"),
+        ("RANK", "-1", "RANK is -1, LOCAL_RANK is 0, WORLD_SIZE is 1"),
+        ("LOCAL_RANK", "1", "RANK is 0, LOCAL_RANK is 1, WORLD_SIZE is 1"),
         ("MASTER_PORT", "x", "'x'"),
     ],
 )

@@ -136,7 +136,7 @@ def test_checkpoints_that_cannot_be_built_are_one_line(trained, tmp_path):
     saved = checkpoint.load(trained)
     for changes, words in (
         ({"model": "resnet"}, "no model named 'resnet'"),
-        ({"model_args": saved["model_args"] | {"depth": 3}}, "takes no depth"),
+        ({"model_args": saved["model_args"] | {"depth": 3}}, "no network has an argument depth"),
         ({"model_args": saved["model_args"] | {"image_size": "large"}}, "bad.pth"),
         ({"state_dict": {}}, "weights do not fit"),
     ):

@@ -81,11 +81,11 @@ def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, 
             )
         train("--resume", folder / "last.pth")
         out = capsys.readouterr().out
-        assert "best.pth: is not there, or not of this run (epoch 1)" in out
+        assert "best.pth: missing, or not from this run (epoch 1)" in out
         assert "validation accuracy in epoch 2" in out
         assert checkpoint.load(folder / "best.pth")["epoch"] == 2
     (whole / "best.pth").unlink()
-    with pytest.raises(UserError, match="nothing left to train"):
+    with pytest.raises(UserError, match="no epoch left to train"):
         train("--resume", whole / "last.pth")
 
 

@@ -60,7 +60,7 @@ def test_exit_code_and_the_command_to_go_on(monkeypatch, capsys, tmp_path, numbe
         cli.run(main)
     assert stop.value.code == 128 + number
     error = capsys.readouterr().err
-    assert "go on with: python train_fashionmnist.py --resume" in error and "my run" in error
+    assert "resume with: python train_fashionmnist.py --resume" in error and "my run" in error
 
 
 def test_a_dry_run_leaves_nothing_to_go_on_from(train, monkeypatch, capsys):

@@ -29,4 +29,4 @@ cli.run(main)"""
     buffered = os.environ | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=buffered, **streams)
     assert done.returncode == 128 + signal.SIGTERM
-    assert b"go on with" in done.stderr and b"BrokenPipeError" not in done.stderr
+    assert b"resume with" in done.stderr and b"BrokenPipeError" not in done.stderr

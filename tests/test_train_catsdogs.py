@@ -91,7 +91,7 @@ def test_googlenet_trains_on_smaller_crops_than_it_judges(train, monkeypatch):
         best = checkpoint.load(train("--image-size", "64", *arguments))
         assert (best["image_size"], best["config"]["train_size"]) == (64, train_size)
         assert sizes == {True: {(3, train_size, train_size)}, False: {(3, 64, 64)}}
-    with pytest.raises(UserError, match="vgg16 takes no train_size"):
+    with pytest.raises(UserError, match="vgg16 has no argument train_size"):
         train("--model", "vgg16", "--image-size", "64", "--train-size", "32")
 
 

@@ -128,7 +128,7 @@ def test_plain_vgg16_leaves_the_plateau(train):
         (("--model", "vgg16", "--image-size", "50"), "multiple of 32"),
         (("--image-size", "8"), "32 or more"),
         (("--aux-heads",), "too small"),  # at 64 px
-        (("--model", "vgg16", "--aux-heads"), "vgg16 takes no aux_heads"),
+        (("--model", "vgg16", "--aux-heads"), "vgg16 has no argument aux_heads"),
         (("--sample", "--limit", "1"), "at least 2 images"),
         (("-j", "-1"), "--workers"),
         (("--seed", "4294967296"), "--seed"),
