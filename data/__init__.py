@@ -1,1 +1,1 @@
-"""From files to uint8 images and labels, and from those to normalised batches."""
+"""Read files as uint8 images and labels, and turn these into normalised batches."""

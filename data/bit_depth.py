@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a pixel, integers and floats, as 8-bit grey."""
+"""Convert images with more than 8 bits per channel, integers or floats, to 8-bit grey."""
 
 import math
 from typing import Any
@@ -10,17 +10,17 @@ from engine.errors import UserError
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey integers or floats of 12 bits or more as 8-bit grey; other images as they are.
+    """Convert grey integers or floats of 12 bits or more to 8-bit grey; return others unchanged.
 
-    Black and white are those of the file's type, never those of its pixels: 0 and 65,535 for 16
-    bits, 0 and 1 for floats; or what TIFF's tags declare. What lies beyond is clipped, and NaN
-    becomes black. Integers of 32 bits are taken for 16 bits in a wider type, as Pillow has them.
-    Floats are refused where more than one pixel in a hundred lies outside of -0.05 to 1.05: fewer
-    are noise or highlights, closer ones come of rounding or resizing, and clipping changes little.
+    Black and white are set by the file's type (0 and 65,535 for 16 bits, 0 and 1 for floats) or by
+    TIFF tags, never by the smallest and largest pixel. Values outside are clipped, and NaN becomes
+    black. 32-bit integers are taken as 16-bit values in a wider type, as Pillow stores them.
+    Floats are rejected if more than 1 % of the pixels lie outside -0.05 to 1.05. Fewer are noise or
+    highlights, smaller excesses come from rounding or resizing: clipping these changes little.
 
     Raises:
-        UserError: the range cannot be known: nothing declares that of signed integers, or the
-            pixels show that the type's is not theirs.
+        UserError: the range is unknown: no tag declares that of signed integers, or the pixels do
+            not fit the range of their type.
     """
     tags = getattr(image, "tag_v2", {})  # a TIFF's
     signed = number(tags, "SampleFormat") == 2
@@ -32,16 +32,16 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     certain = white is not None or image.mode.startswith("I;16") or of_16_bits
     if signed and (image.mode == "L" or (bits == 16 and white is None)):
         raise UserError(
-            f"signed {bits}-bit integers, and nothing says which value is white: save it as "
+            f"signed {bits}-bit integers, and no tag says which value is white: save it with "
             "unsigned 8 or 16 bits"
         )
     if white is None:
         white = 1 if image.mode == "F" else 2 ** min(bits, 16) - 1
-    if number(tags, "PhotometricInterpretation") == 0:  # white is zero
+    if number(tags, "PhotometricInterpretation") == 0:  # WhiteIsZero
         black, white = white, black
 
     grey = np.empty((image.height, image.width), np.uint8)
-    step = max(1, 2**18 // image.width)  # rows at a time: a large photo takes no large copies
+    step = max(1, 2**18 // image.width)  # rows at a time, to avoid large copies of large photos
     slack = 0.05 if image.mode == "F" else 0
     numbers = beyond = above_8_bits = 0  # pixels
     for top in range(0, image.height, step):
@@ -60,20 +60,20 @@ def to_8_bits(image: Image.Image) -> Image.Image:
             grey[top : top + step][pixels == image.info["transparency"]] = 255
     if not numbers:
         raise UserError("all its pixels are NaN")
-    if not certain and image.mode == "F" and beyond > numbers / 100:  # another unit
+    if not certain and image.mode == "F" and beyond > numbers / 100:  # not 0 to 1
         raise UserError(
             "floats outside 0 (black) to 1 (white): rescale them, or save it with 8 or 16 bits"
         )
     if not certain and image.mode == "I" and (beyond or not above_8_bits):
         raise UserError(
-            "32-bit integers, and nothing says which value is white: save it with 8 or 16 bits"
+            "32-bit integers, and no tag says which value is white: save it with 8 or 16 bits"
         )
     return Image.fromarray(grey)
 
 
 def declared_range(tags: Any) -> tuple[float, float | None]:  # noqa: ANN401
-    """Black and white as a TIFF's tags declare them; white is None where they do not."""
-    for prefix in ("S", ""):  # SMaxSampleValue is TIFF 6.0's for any type, the other its elder
+    """Black and white as a TIFF's tags declare them; white is None if no tag does."""
+    for prefix in ("S", ""):  # TIFF 6.0's SMaxSampleValue (any type), then the older MaxSampleValue
         white = number(tags, f"{prefix}MaxSampleValue")
         black = number(tags, f"{prefix}MinSampleValue") or 0
         if white is not None and white > black:
@@ -82,7 +82,7 @@ def declared_range(tags: Any) -> tuple[float, float | None]:  # noqa: ANN401
 
 
 def number(tags: Any, name: str) -> float | None:  # noqa: ANN401
-    """The value of a TIFF's tag, of its first channel; None if it is not there, or no number."""
+    """The value of a TIFF tag for the first channel; None if it is missing or not a number."""
     value = tags.get(ExifTags.Base[name])
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""Decoded photos on disk: one array a file, read through a memory map.
+"""A cache of decoded photos on disk: one array per file, memory-mapped.
 
-A file is named after all that its content follows from, and never changes: what is mapped by
-another process need not be replaced, which Windows does not allow.
+A file is named after everything that determines its content, and never changes. So a file that
+another process has mapped is never replaced, which Windows does not allow.
 """
 
 import errno
@@ -24,19 +24,19 @@ CACHE = ".cache"  # in the split folder
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed anyway
+except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None
 
 
 def read_cache(place: Path, name: str, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The first images of a file in the folder, memory-mapped; None if there is none of them.
+    """Memory-map the first images of a cache file in the folder; None if there is no such file.
 
     Args:
         name, key: as for ``write_cache``.
-        shape: of the array, which may be the first part of what the file holds.
+        shape: of the array. The file may hold more images.
     """
     for path in place.glob(f"{name}_*_{key}.npy"):
-        with suppress(OSError, ValueError, EOFError):  # gone, unreadable, cut off, something else
+        with suppress(OSError, ValueError, EOFError):  # gone, unreadable, truncated, another format
             array = np.lib.format.open_memmap(path, mode="r")
             is_whole = array.dtype == np.uint8 and array.shape[1:] == shape[1:]
             if is_whole and len(array) >= shape[0]:
@@ -47,13 +47,14 @@ def read_cache(place: Path, name: str, key: str, shape: tuple[int, ...]) -> np.n
 def write_cache(
     place: Path, name: str, key: str, shape: tuple[int, ...], images: Iterable[np.ndarray]
 ) -> np.ndarray:
-    """Write images to a new file in the folder, and remove those that are out of date.
+    """Write images to a new cache file in the folder, and remove outdated ones.
 
     Args:
         name: what the images are, such as "train_128px".
-        key: what else the file's content follows from; files with another key are out of date.
-        shape: of the array: number, channels, height, width.
-        images: the images one by one, uint8.
+        key: a hash of everything else that determines the content; files with another key are
+            outdated.
+        shape: of the array: N, channels, height, width.
+        images: N images, uint8, channels x height x width each.
 
     Returns the array, memory-mapped.
 
@@ -63,7 +64,7 @@ def write_cache(
     path = place / f"{name}_{shape[0]}_{key}.npy"
     remove_leftovers(place)
     for other in place.glob(f"{name}_*.npy"):
-        # Shorter ones with this key may be in use: workers that are not forked map them by name.
+        # Shorter files with this key may be in use: workers that are not forked map them by name.
         if not other.stem.endswith(f"_{key}"):
             with suppress(OSError):  # another process has mapped it, on Windows
                 other.unlink()
@@ -71,7 +72,7 @@ def write_cache(
     print(f"{path}: decoding {shape[0]:,} photos once, {needed / 1e6:,.0f} MB", flush=True)
     if needed > free:
         raise UserError(
-            f"{place}: the decoded photos need {needed / 1e6:,.0f} MB and "
+            f"{place}: the decoded photos need {needed / 1e6:,.0f} MB, but only "
             f"{free / 1e6:,.0f} MB are free: make room, or lower --image-size"
         )
     try:
@@ -83,7 +84,7 @@ def write_cache(
             for image in images:
                 file.write(image.tobytes())
     except OSError as error:
-        # Another process may have written the same meanwhile, and, on Windows, have it mapped.
+        # Another process may have written the same file meanwhile, and have it mapped on Windows.
         array = read_cache(place, name, key, shape)
         if array is None:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -93,23 +94,23 @@ def write_cache(
     return np.lib.format.open_memmap(path, mode="r")
 
 
-YOUNG = 60  # seconds for which a file may have been begun, and not be locked yet
+YOUNG = 60  # seconds: a temporary file that is younger may exist without being locked yet
 
 
 def lock(file: IO[bytes]) -> None:
-    """Lock an open file while it is written; the system unlocks it when the process ends.
+    """Lock a file that is being written; the system unlocks it when the process ends.
 
     Raises:
-        OSError: another process holds the lock, or the disk has no locks.
+        OSError: another process holds the lock, or the disk does not support locks.
     """
     if fcntl:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def remove_leftovers(place: Path, pattern: str = ".*.npy-*") -> list[Path]:
-    """Remove what killed processes have left half-written, and nothing that is being written.
+    """Remove temporary files of processes that were killed, but none that is being written.
 
-    Returns what was removed.
+    Returns the removed paths.
     """
     removed = []
     for path in place.glob(pattern):
@@ -127,12 +128,12 @@ def remove_leftovers(place: Path, pattern: str = ".*.npy-*") -> list[Path]:
 
 
 def writable_cache(folder: Path) -> Path:
-    """The folder that the photos of a split folder are decoded to.
+    """The folder for the decoded photos of a split folder.
 
-    That is .cache/ in it, or, where nothing can be written there, one for temporary files.
+    This is .cache/ in the split folder or, if that is not writable, a folder for temporary files.
 
     Raises:
-        UserError: nothing can be written to either of them.
+        UserError: neither of them is writable.
     """
     place = folder / CACHE
     try:
@@ -141,17 +142,17 @@ def writable_cache(folder: Path) -> Path:
         return place
     except OSError as error:
         reason = f"{place}: {error.strerror}"
-    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has such folders for each user
+    user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows, each user has such a folder
     digest = hashlib.sha256(f"{user} {folder.resolve()}".encode()).hexdigest()[:16]
     place = Path(tempfile.gettempdir()) / f"photos-{digest}"
     try:
         place.mkdir(mode=0o700, exist_ok=True)
-        if place.lstat().st_uid != user:  # who might have put other images there
-            raise PermissionError(errno.EPERM, "belongs to somebody else")
+        if place.lstat().st_uid != user:  # its owner might have put other images there
+            raise PermissionError(errno.EPERM, "belongs to another user")
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise UserError(
-            f"{reason}; {place}: {error.strerror}: the decoded photos need one of these places"
+            f"{reason}; {place}: {error.strerror}: the decoded photos need one of these folders"
         ) from None
     if not any(place.iterdir()):
         print(f"{reason}: the decoded photos go to {place}", flush=True)

@@ -1,4 +1,4 @@
-"""Photos in a folder for each class, for a network that knows the classes: nothing is split."""
+"""Photos in class folders, to test a network that knows the classes. They are not split."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
@@ -19,12 +19,12 @@ from engine.errors import UserError
 class ClassFolders:
     """The photos in a folder or zip, decoded batch by batch, so that any number fits into memory.
 
-    Their classes are the folders that they lie in, or the first part of names like cat.0.jpg. Not
-    all of the network's classes need to be there.
+    A photo's class is the name of its folder, or the first part of a file name like cat.0.jpg. Not
+    all of the network's classes need to occur.
 
     Args:
         classes: those of the network, in the order of its labels.
-        size: pixels a side, of the arrays.
+        size: height and width of the decoded photos in pixels.
         channels: 1 for grey, 3 for RGB.
         resize_mode: see ``data.photos.to_square``.
 
@@ -33,7 +33,7 @@ class ClassFolders:
         skipped: (name, reason) of the files that it could not decode.
 
     Raises:
-        UserError: there are no photos, or some are of classes that the network does not know.
+        UserError: there are no photos, or some have a class that the network does not know.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class ClassFolders:
             )
         self.labels = {file: indices[spelling(name)] for file, name in found.items()}
         self.files: list[str] = []
-        self.skipped = [(file, "lies in no class's folder") for file in outside]
+        self.skipped = [(file, "is not in a class folder") for file in outside]
 
     @property
     def images(self) -> "ClassFolders":
-        """What ``images[index]`` is taken from, as of an ``ImageDataset``."""
+        """Itself, so that ``images[index]`` works as in an ``ImageDataset``."""
         return self
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class ClassFolders:
         return to_square(photo, self.size, self.resize_mode)
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each photo once, N x channels x size x size, and their labels, N; with a progress bar."""
+        """Yield all photos, N x channels x size x size, and labels, N; show a progress bar."""
 
         def attempt(file: str) -> np.ndarray | str:
             try:
@@ -92,13 +92,13 @@ class ClassFolders:
             yield self.batch(arrays)
 
     def batch(self, arrays: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The photos that were decoded last, and their labels."""
+        """Stack the photos that were decoded last, and look up their labels."""
         labels = [self.labels[file] for file in self.files[-len(arrays) :]]
         return torch.from_numpy(np.stack(arrays)), torch.tensor(labels)
 
 
 def spelling(name: str) -> str:
-    """The same for all spellings of a class; for a slash, which no folder's name has, "_"."""
+    """A key that is equal for all spellings of a class, with "_" for "/" (no folder has one)."""
     return disk_key(name.replace("/", "_"))
 
 
@@ -106,7 +106,7 @@ def spelled(classes: Sequence[str]) -> dict[str, int]:
     """The index of each class, by its spelling.
 
     Raises:
-        UserError: two are spelled alike, so that a folder may be either's.
+        UserError: two classes have the same spelling, so a folder may belong to either.
     """
     indices = {}
     for index, name in enumerate(classes):
@@ -120,9 +120,9 @@ def spelled(classes: Sequence[str]) -> dict[str, int]:
 
 
 def find_classes(files: Iterable[str], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The class of each file; and the files that belong to none.
+    """The class of each file, and the files without a class.
 
-    Descends as long as there is a single folder, which is no class.
+    Descends as long as there is only one folder and its name is not a class.
     """
     files, root, known = list(files), "", spelled(classes)
     while True:

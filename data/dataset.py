@@ -1,4 +1,4 @@
-"""The one form that every dataset takes, and how one set of images becomes two."""
+"""The class of all datasets in memory, and the stratified split of a set of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class ImageDataset(Dataset):
 
     Attributes:
         images: uint8, N x C x H x W, in memory or memory-mapped; or a tensor on a device.
-        labels: int64, N, each an index into classes; where the images are.
+        labels: int64, N, each an index into classes; in the same place as the images.
         classes: the names of the classes.
-        files: the name of each image's file; None where the images have none.
+        files: the file names of the images; None if they have none.
     """
 
     images: np.ndarray | torch.Tensor
@@ -29,9 +29,9 @@ class ImageDataset(Dataset):
     files: Sequence[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: of memory-mapped images the place in the file, not their content.
+        """For pickle: of memory-mapped images, store the position in the file, not the content.
 
-        Where DataLoader's workers are not forked, each gets the dataset through pickle.
+        DataLoader pickles the dataset for each worker that is not forked.
         """
         return self.__dict__ | {"images": mapped_from(self.images) or self.images}
 
@@ -48,8 +48,8 @@ class ImageDataset(Dataset):
 
         For images on a device, the indices are a tensor there.
 
-        A batch is one NumPy index: with no call for each image and nothing to collate, reading
-        costs next to nothing.
+        Reading a batch is one NumPy indexing operation. With no call for each image and no
+        collation, it costs almost nothing.
         """
         if torch.is_tensor(self.images):
             return self.images[index], self.labels[index]
@@ -57,16 +57,16 @@ class ImageDataset(Dataset):
         return torch.from_numpy(self.images[indices]), torch.as_tensor(self.labels[indices])
 
     def to(self, device: torch.device) -> "ImageDataset":
-        """The same images in the memory of a device."""
+        """Copy the images and labels to the memory of a device."""
         images = torch.empty(self.images.shape, dtype=torch.uint8, device=device)
-        for start in range(0, len(images), 1000):  # so that no second copy is needed on the host
+        for start in range(0, len(images), 1000):  # in parts, to avoid a second copy on the host
             part = np.array(self.images[start : start + 1000])
             images[start : start + 1000] = torch.from_numpy(part).to(device)
         labels = torch.as_tensor(self.labels).to(device)
         return ImageDataset(images, labels, self.classes, self.files)
 
     def subset(self, indices: np.ndarray) -> "ImageDataset":
-        """The images at these indices, in that order."""
+        """The images at these indices, in this order."""
         files = self.files and [self.files[index] for index in indices]
         return ImageDataset(self.images[indices], self.labels[indices], self.classes, files)
 
@@ -76,22 +76,22 @@ class ImageDataset(Dataset):
         return ImageDataset(self.images[:count], self.labels[:count], self.classes, files)
 
     def class_weights(self) -> torch.Tensor:
-        """The weight of each class with which all count alike: the inverse of its frequency.
+        """The inverse frequency of each class (float32, one per class), to balance a loss.
 
-        It is 1 on average over the images, and 0 for a class without images.
+        The weights are 1 on average over the images, and 0 for a class without images.
         """
         counts = torch.bincount(torch.tensor(self.labels.tolist()), minlength=len(self.classes))
         weights = len(self) / (counts.count_nonzero() * counts)
         return weights.where(counts > 0, 0.0)
 
     def labelled_as(self, classes: Sequence[str], source: Path) -> "ImageDataset":
-        """The same images, with labels that are indices into a checkpoint's classes.
+        """The same images, with labels as indices into a checkpoint's classes.
 
         Args:
-            source: where the images are from, for the message.
+            source: the path of the images, for the message.
 
         Raises:
-            UserError: one of their own classes is not among these.
+            UserError: the checkpoint does not have all classes of the images.
         """
         if unknown := sorted({*self.classes} - {*classes}):
             raise UserError(unknown_classes(source, unknown, classes))
@@ -100,13 +100,13 @@ class ImageDataset(Dataset):
 
 
 def unknown_classes(source: Path, unknown: Sequence[str], known: Sequence[str]) -> str:
-    """What to say of images of classes that a checkpoint does not know."""
-    there = f"the classes {', '.join(unknown)[:300]}" if unknown else "no folders of classes"
-    return f"{source}: has {there}, and the checkpoint knows {', '.join(known)[:300]}"
+    """The message about images with classes that a checkpoint does not know."""
+    there = f"the classes {', '.join(unknown)[:300]}" if unknown else "no class folders"
+    return f"{source}: has {there}, but the checkpoint knows {', '.join(known)[:300]}"
 
 
 def mapped_from(array: np.ndarray) -> dict[str, Any] | None:
-    """The arguments of ``np.memmap`` that map the array, if it is a run of bytes in a file."""
+    """The arguments of ``np.memmap`` that map the array, if it is a contiguous part of a file."""
     whole = array
     while isinstance(whole.base, np.ndarray):
         whole = whole.base
@@ -122,8 +122,11 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split indices in two, with ``fraction`` of every class in the second part.
 
-    The indices in each part are in ascending order. NumPy has frozen RandomState: a seed gives the
-    same split on every machine and in every version.
+    The indices in each part are in ascending order. NumPy has frozen RandomState, so a seed gives
+    the same split on every machine and in every version.
+
+    Args:
+        labels: N class indices.
     """
     random = np.random.RandomState(seed)
     first, second = [], []

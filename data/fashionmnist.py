@@ -33,8 +33,8 @@ CLASSES = (
     "Ankle boot",
 )
 SIZE = 28  # pixels a side
-# Of all 60,000 training images, for pixels between 0 and 1: the values in general use.
-# compute_mean_std.py prints those of the 55,000 that remain without the validation set.
+# Over all 60,000 training images, for pixels between 0 and 1: the values in common use.
+# compute_mean_std.py prints the values over the 55,000 images outside the validation set.
 MEAN, STD = (0.2860,), (0.3530,)
 
 # SHA-256 of the uncompressed files, since packages compress them differently.
@@ -57,28 +57,28 @@ DOWNLOADED = DATA / "FashionMNIST" / "raw"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 VALIDATION_FRACTION = 1 / 12  # 5,000 of 60,000
-SPLIT_SEED = 2017  # independent of --seed, so that all runs are validated on the same images
+SPLIT_SEED = 2017  # independent of --seed: all runs have the same validation images
 
 
 def load_train_val(folder: Path, sample: bool = False) -> tuple[ImageDataset, ImageDataset]:
-    """The training files in ``find()``'s folder, as training and validation set, 11 to 1."""
+    """Read the training files in ``find()``'s folder; split them 11 to 1 into train and val."""
     images = read_set(folder, "train", sample)
     train, val = stratified_split(images.labels, VALIDATION_FRACTION, SPLIT_SEED)
     return images.subset(train), images.subset(val)
 
 
 def load_test(folder: Path, sample: bool = False) -> ImageDataset:
-    """The test files in ``find()``'s folder. Only for testing: test.py."""
+    """Read the test files in ``find()``'s folder. Only test.py uses them."""
     return read_set(folder, "t10k", sample)
 
 
 def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Path:
-    """The folder that holds the four files; downloads them into data/ if there is none.
+    """Find the folder with the four files, or download them into data/.
 
     Args:
-        data_dir: look here and in the folders around (``near``), and nowhere else. By default, look
-            in data/FashionMNIST/raw, then where Debian's package dataset-fashion-mnist puts them.
-        sample: take the bundled sample and nothing else.
+        data_dir: look only here and in the folders around it (``near``). By default, look in
+            data/FashionMNIST/raw, then in the folder of Debian's package dataset-fashion-mnist.
+        sample: use the bundled sample.
 
     Raises:
         UserError: a file is missing or is not FashionMNIST's, or the download failed.
@@ -94,11 +94,11 @@ def find(data_dir: str | os.PathLike | None = None, sample: bool = False) -> Pat
 
 
 def near(folder: Path) -> Path:
-    """The folder with the four files, if it is one around this one; else this one.
+    """The folder with the four files: this one, one above or one below; if none has them, this one.
 
-    torchvision puts the files into FashionMNIST/raw/ in the folder that it is given, beside
-    FashionMNIST/processed/, and those of other sets, which have the same names, into MNIST/raw/ and
-    so on: of several, take the one with the right labels.
+    torchvision puts the files into FashionMNIST/raw/ in its root folder, beside
+    FashionMNIST/processed/. The files of other sets have the same names, in MNIST/raw/ and so on.
+    If several folders have all four files, take the one with the right labels.
     """
     if is_complete(folder) or not folder.exists():
         return folder
@@ -113,12 +113,12 @@ def near(folder: Path) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether there is a file of each of the four names in the folder."""
+    """Whether the folder has files with all four names."""
     return all(path_of(folder, name) for name in SHA256)
 
 
 def path_of(folder: Path, name: str) -> Path | None:
-    """The file of that name in the folder, plain or gzipped; None if there is neither."""
+    """The file of that name in the folder, plain or gzipped; None if it has neither."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -158,7 +158,7 @@ def read_file(folder: Path, name: str, sample: bool) -> bytes:
 
 
 def read_set(folder: Path, prefix: str, sample: bool) -> ImageDataset:
-    """The images and labels in the files that begin with "train" or "t10k"."""
+    """Read the images (uint8, N x 1 x 28 x 28) and labels of the "train" or "t10k" files."""
     content = read_file(folder, f"{prefix}-images-idx3-ubyte", sample)
     # IDX: big-endian 32-bit integers (magic number, sizes), then the bytes.
     _, count, height, width = np.frombuffer(content, ">i4", 4)
@@ -205,8 +205,8 @@ def download() -> Path:
 def write_sample(source: Path, target: Path) -> None:
     """Write the first 600 training and 100 test images of each class as gzipped IDX files.
 
-    Nothing is random and no time is stored, so the files can be reproduced byte for byte with the
-    same version of zlib; the uncompressed content, whose SHA-256 is checked, with any.
+    Nothing is random and no time is stored, so the same version of zlib gives the same files byte
+    for byte. Any version gives the same uncompressed content, whose SHA-256 is checked.
     """
     target.mkdir(parents=True, exist_ok=True)
     for prefix, per_class in (("train", 600), ("t10k", 100)):

@@ -1,4 +1,4 @@
-"""Which folders of a set of photos are its parts, where it is split already, by their names."""
+"""Find the train, val and test folders of a set of photos that is already split, by their names."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ from engine.errors import UserError, quote
 
 FLAT_NAME = re.compile(r"([^/]+)\.\d+\.\w+")  # cat.0.jpg, as Kaggle names photos: class cat
 
-# How people call the parts of a set that is split already: train, Training, seg_train, test_set,
+# Common names of the parts of a set that is already split: train, Training, seg_train, test_set,
 # trainData, val2017, train (augmented), …
 PARTS = {
     "train": "train(ing|val)?",
@@ -21,16 +21,16 @@ NOUN = "([-_ ]?(set|data|split|images?|imgs?|photos?|pictures?))?"
 PART_NAMES = {
     part: re.compile(f"(.*[^a-z])?({words}){NOUN}([^a-z].*)?") for part, words in PARTS.items()
 }
-PLAIN_NAME = re.compile(f"({'|'.join(PARTS.values())}){NOUN}[-_ ]?[0-9]*", re.I)  # and no more
+PLAIN_NAME = re.compile(f"({'|'.join(PARTS.values())}){NOUN}[-_ ]?[0-9]*", re.I)  # nothing else
 SPLIT_PARTS = ("train", "val", "test")
 FOLD = re.compile(r"(k?[-_ ]?fold|cv)s?[-_ ]?[0-9]+|[0-9]+(st|nd|rd|th)?[-_ ]?fold", re.I)
-# Folders of photos, of whatever classes: images, JPEGImages, HAM10000_images_part_1, batch 2.
+# Folders of photos, with names that are not classes: images, JPEGImages, HAM10000_images_part_1.
 STORE = re.compile("(jpe?g)?(data|images?|imgs?|photos?|pictures?)([-_ ]?set)?|jpe?gs?", re.I)
 NUMBERED = re.compile(f"(.*[^a-z])?({STORE.pattern}|part|batch|chunk)[-_ ]?[0-9]+", re.I)
 
 
 class Tree:
-    """What is directly in each folder; folders by their paths, with a slash at the end, or ""."""
+    """The direct content of each folder. Folders are named by paths with a final slash, or ""."""
 
     def __init__(self, names: Iterable[str]) -> None:
         folders, flat = defaultdict(set), defaultdict(set)
@@ -45,7 +45,7 @@ class Tree:
         self.folders, self.flat = dict(folders), dict(flat)  # names; classes by files' names
 
     def descend(self, folder: str, stop: Iterable[str] = ()) -> str:
-        """Go down as long as there is one folder alone, not named as in ``stop``.
+        """Descend as long as there is exactly one folder, and its name is not in ``stop``.
 
         Files beside it do not matter, unless they are named like cat.0.jpg and dog.0.jpg.
         """
@@ -57,27 +57,28 @@ class Tree:
         return folder
 
     def has_class_folders(self, folder: str) -> bool:
-        """Whether the folders in it tell the classes, and not the names of the files."""
+        """Whether the classes are given by the folders in it, not by the names of files."""
         folders = len(self.folders.get(folder, ()))
         return folders > 1 or (folders == 1 and len(self.flat.get(folder, ())) < 2)
 
     def classes(self, folder: str, known: Iterable[str] = ()) -> set[str]:
-        """Two or more by folders, or by the files' names; one alone if it is known."""
+        """Its classes, by folders or file names: two or more, or a single one if it is known."""
         found = (self.folders if self.has_class_folders(folder) else self.flat).get(folder, set())
         return found if len(found) > 1 else found.intersection(known)
 
     def advice(self, path: Path, folder: str) -> str:
-        """ ": " and the command that takes a folder alone, if it holds classes; else ""."""
+        """ ": " and the command that uses only this folder, if it holds classes; else ""."""
         return f": {command(path, folder)}" if self.classes(self.descend(folder)) else ""
 
 
 def part_above_class(tree: Tree, root: str, files: dict[str, str]) -> dict[str, str] | None:
-    """Name Cat/Training/1.jpg as train/Cat/1.jpg; so, too, Cat/1.jpg that has test/Cat/ beside it.
+    """Rename Cat/Training/1.jpg to train/Cat/1.jpg; also Cat/1.jpg, if test/Cat/ exists beside it.
 
     Args:
-        files: name -> where it is, or is said to be.
+        files: name -> path, possibly changed by earlier steps.
 
-    Returns the files that are in a part; None if they are in parts above the classes, or in none.
+    Returns the new paths of the files in a part; None if the parts are folders above the classes,
+    or if there are no parts.
     """
     if classes := classes_beside_parts(tree, root):
         inside = {file: name.removeprefix(root) for file, name in files.items()}
@@ -97,7 +98,7 @@ def part_above_class(tree: Tree, root: str, files: dict[str, str]) -> dict[str, 
 
 
 def classes_beside_parts(tree: Tree, root: str) -> set[str]:
-    """The class folders that have val or test beside them, and in those once more; else none."""
+    """The class folders beside a val or test folder that holds the same classes; else none."""
     folders = tree.folders.get(root, set())
     parts = {f for f in folders if part_of(f) in ("val", "test") and PLAIN_NAME.fullmatch(f)}
     classes = folders - parts
@@ -125,16 +126,16 @@ def is_split_below_classes(tree: Tree, root: str) -> bool:
 
 
 def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
-    """The folders that hold class folders (or photos named by class), and the part that each is.
+    """The folders that hold class folders (or photos named by class), each with its part.
 
-    Parts are called so. Where there is no train part, the one other folder that holds the same
-    classes is it: plants/, test/.
+    A part is recognised by its name. If no folder is named like a train part, the only other folder
+    with the same classes is taken as train: plants/, test/.
 
     Args:
         root: the folder in which to look.
         path: of the source, for commands in messages.
 
-    Returns root -> "" if the set is not split.
+    Returns {root: ""} if the set is not split.
     """
     part = {folder: part_of(folder) for folder in sorted(tree.folders.get(root, ()))}
     if len(part) < 2:
@@ -159,7 +160,7 @@ def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
         return {root: ""}
 
     rest = [folder for folder in part if folder not in taken]
-    alone = len(taken) == 1  # train/Cat/1.jpg and other/1.jpg: a part and what, or two classes?
+    alone = len(taken) == 1  # train/Cat/1.jpg and other/1.jpg may be parts, or two classes
     doubtful = [f for f in rest if f in known or classes[f] & known or (alone and not part[f])]
     train = [folder for folder in taken if part[folder] == "train"]
     if doubtful:
@@ -181,16 +182,16 @@ def find_parts(tree: Tree, root: str, path: Path) -> dict[str, str]:
 
 
 def part_of(folder: str) -> str:
-    """The part of a split set that a folder is by its name; "" if it is none."""
+    """The part of a split set that a folder's name stands for; "" if it stands for none."""
     words = re.sub("(?<=[a-z])(?=[A-Z])", "_", folder).lower()
     return next((part for part, name in PART_NAMES.items() if name.fullmatch(words)), "")
 
 
 def refuse_parts_without_classes(part: dict[str, str]) -> None:
-    """Refuse train/1.jpg and test/2.jpg, which are no classes.
+    """Refuse train/1.jpg and test/2.jpg: they are parts, not classes.
 
     Args:
-        part: folder -> the part that it is by its name, or "".
+        part: folder -> the part that its name stands for, or "".
     """
     plain = [folder for folder in part if PLAIN_NAME.fullmatch(folder)]
     named = list(part) if all(part.values()) else plain
@@ -210,7 +211,7 @@ def refuse_folds(tree: Tree, root: str, path: Path) -> None:
 
 
 def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
-    """Refuse folders in ``root`` that are no classes, but hold them: folds, versions, sets."""
+    """Refuse folders in ``root`` that are not classes but hold classes: folds, versions, sets."""
     refuse_folds(tree, root, path)
     folders = tree.folders[root]
     inner = {folder: tree.descend(f"{root}{folder}/") for folder in sorted(folders)}
@@ -262,11 +263,11 @@ def refuse_nested_sets(tree: Tree, root: str, path: Path) -> None:
 
 
 def command(path: Path, inside: str) -> str:
-    """The command that takes a folder (or zip) in the source alone."""
+    """The command that uses only this folder (or zip) inside the source."""
     return f"python split_dataset.py {quote(path / inside)}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first three names."""
+    """The first three names, as text."""
     names = list(names)
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""What the names of files say of a set of photos: its classes, and how it is split already."""
+"""Find the classes of a set of photos, and its parts if it is already split, by file names."""
 
 import re
 import unicodedata
@@ -22,13 +22,14 @@ from data.given_splits import (
 )
 from engine.errors import UserError
 
-# Pictures of photos' contents, beside a folder of the photos themselves.
+# Folders of annotations (such as masks), beside a folder of the photos themselves.
 MASKS = re.compile(
     "(masks?|labels?|annotations?|annots?|xmls?|bbox(es)?|ground[-_ ]?truths?|gt|trimaps?"
     "|segmentation(s|class|object)?|image[-_ ]?sets?)",
     re.I,
 )
-# "augmented" and its like anywhere, but for "not augmented"; "aug" after a word: the month is none.
+# "augmented" and similar words anywhere, except in "not augmented"; "aug" only after a word, since
+# it may be the month.
 AUGMENTED = re.compile(
     r"(?!.*(un|non?|not|without|before)[-_ ]?augment)(.*augment.*|.*[a-z][^a-z0-9]+aug[^a-z0-9]*)",
     re.I,
@@ -37,33 +38,33 @@ ORIGINAL = re.compile("originals?|raw", re.I)
 
 
 class Label(NamedTuple):
-    """What the place of a file says about it."""
+    """What a file's path says about it."""
 
     class_name: str
     path: str  # below the folder of its class
-    part: str = ""  # "train", "val" or "test" where the set is split already
+    part: str = ""  # "train", "val" or "test" if the set is already split
 
 
 def label(
     names: Iterable[str], path: Path, size: Callable[[str], int]
 ) -> tuple[dict[str, Label], dict[str, str]]:
-    """Find the class of each file, and its part where the set is split already.
+    """Find the class of each file, and its part if the set is already split.
 
-    Descends as long as there is a single folder. Where there are several, they are the parts of a
-    split set if they are named so and hold class folders, else the classes, whatever files lie
-    beside them. Where there is none, or the files are named like cat.0.jpg and dog.0.jpg, their
-    names tell the class. Masks, augmented copies and a second copy of the whole set are left out.
-    Two spellings of one name in Unicode (NFC, NFD) are one.
+    Descends as long as there is a single folder. Several folders are the parts of a split set if
+    they have such names and hold class folders; otherwise they are the classes, and files beside
+    them do not matter. If there is no folder, or the files are named like cat.0.jpg and dog.0.jpg,
+    the file names give the class. Masks, augmented copies and a second copy of the whole set are
+    left out. Two Unicode spellings of a name (NFC, NFD) are the same name.
 
     Args:
         names: of files, and of folders with a slash at the end.
         path: of the source, for commands in messages.
         size: the bytes of a file, by its name.
 
-    Returns the labels; and the files that are left out, with the reason.
+    Returns the labels, and the files that are left out with the reason.
 
     Raises:
-        UserError: there are no classes, there is only one, or what they are is ambiguous.
+        UserError: there are no classes, there is only one, or the classes are ambiguous.
     """
     spelled = {name: unicodedata.normalize("NFC", name) for name in names}
     files = {name: file for name, file in spelled.items() if not name.endswith("/")}
@@ -90,14 +91,14 @@ def label(
 
 
 def set_aside(spelled: dict[str, str], path: Path, size: Callable[[str], int]) -> dict[str, str]:
-    """What is in the set and no photo of its own, and why: masks, augmented and other copies.
+    """Files that are not original photos, and the reason: masks, augmented copies, other copies.
 
     Args:
-        spelled: the names of files and folders, and these in Unicode's NFC.
-        path, size: as of ``label``.
+        spelled: the name of each file and folder -> the name in Unicode's NFC.
+        path, size: as for ``label``.
 
     Raises:
-        UserError: a folder seems to be a copy of the set that it is in, and is not.
+        UserError: a folder looks like a second copy of its set, but holds other photos.
     """
     left_out: dict[str, str] = {}
     tree = Tree(spelled.values())
@@ -113,15 +114,15 @@ def set_aside(spelled: dict[str, str], path: Path, size: Callable[[str], int]) -
 
 
 def masks(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
-    """The folders, wherever, of what belongs to the photos in a folder beside: images/, labels/."""
+    """Yield the folders, at any level, that annotate a folder beside them: images/, labels/."""
     for parent, folders in tree.folders.items():
         for store in list(filter(STORE.fullmatch, folders))[:1]:
             for name in filter(MASKS.fullmatch, folders):
-                yield f"{parent}{name}/", f"no photo: its folder is beside {store}"
+                yield f"{parent}{name}/", f"not a photo: its folder is beside {store}"
 
 
 def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
-    """The folders of altered copies: dealt out, one photo would be in two splits."""
+    """Yield the folders of augmented copies, which could put one photo into two splits."""
     for parent, folders in tree.folders.items():
         altered = set(filter(AUGMENTED.fullmatch, folders))
         if not altered:
@@ -136,14 +137,14 @@ def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
 
 
 def is_altered(path: Path) -> bool:
-    """Whether a folder of the path (or its zip) is said to hold augmented copies."""
+    """Whether the name of a folder in the path (or of the zip) says "augmented"."""
     return any(map(AUGMENTED.fullmatch, path.parts[:-1]))
 
 
 def copies(
     tree: Tree, root: str, spelled: dict[str, str], path: Path, size: Callable[[str], int]
 ) -> Iterator[tuple[str, str]]:
-    """The folders in ``root`` that hold the same files as ``root`` itself: a set packed twice."""
+    """Yield the folders in ``root`` with the same files as ``root`` itself: a set packed twice."""
     names = {plain: name for name, plain in spelled.items()}
     for folder in sorted(tree.folders.get(root, ())):
         top = f"{root}{folder}/"
@@ -164,9 +165,10 @@ def copies(
 
 
 def label_by_folder(inside: dict[str, str], folders: set[str], part: str) -> dict[str, Label]:
-    """Label the files in these class folders; ``inside``: file -> its path from above them.
+    """Label the files in these class folders. A val or test part may lack some classes.
 
-    Validation and test part may lack a class.
+    Args:
+        inside: file -> its path relative to the folder that holds the class folders.
     """
     parts = {file: path.partition("/") for file, path in inside.items()}
     labels = {file: Label(folder, rest, part) for file, (folder, _, rest) in parts.items() if rest}
@@ -177,7 +179,11 @@ def label_by_folder(inside: dict[str, str], folders: set[str], part: str) -> dic
 
 
 def label_by_name(inside: dict[str, str], root: str, part: str) -> dict[str, Label]:
-    """Label the files in the folder ``root`` that are named like cat.0.jpg, as above."""
+    """Label the files in the folder ``root`` that are named like cat.0.jpg.
+
+    Args:
+        inside: file -> its path relative to ``root``.
+    """
     matches = {file: FLAT_NAME.fullmatch(path) for file, path in inside.items()}
     labels = {file: Label(match[1], match[0], part) for file, match in matches.items() if match}
     classes = {label.class_name for label in labels.values()}
@@ -191,7 +197,7 @@ def label_by_name(inside: dict[str, str], root: str, part: str) -> dict[str, Lab
 
 
 def refuse_bad_classes(labels: Iterable[Label]) -> None:
-    """Refuse classes whose names a disk may take for one, and those of no training photo."""
+    """Refuse classes that a disk cannot tell apart, and classes without training photos."""
     classes = defaultdict(set)
     for label in labels:
         classes[label.part].add(label.class_name)
@@ -218,11 +224,11 @@ def refuse_bad_classes(labels: Iterable[Label]) -> None:
 
 
 def disk_key(path: str) -> str:
-    """The same for paths that some disks take for one.
+    """A key that is equal for paths that some disks do not tell apart.
 
-    Windows and macOS ignore case and (macOS) Unicode's spelling; Windows drops spaces and dots at
-    the end of a name.
+    Windows and macOS ignore case, macOS also Unicode normalisation. Windows drops spaces and dots
+    at the end of a name.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-    folded = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")  # unseen
+    folded = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")  # hidden
     return "/".join(part.rstrip(" .") for part in folded.split("/"))

@@ -1,4 +1,4 @@
-"""How batches are read from a dataset: shuffled for training, in order for evaluation."""
+"""Data loaders: shuffled batches for training, batches in order for evaluation."""
 
 import atexit
 import multiprocessing
@@ -18,26 +18,26 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from data.dataset import ImageDataset
 from engine.errors import STOP_SIGNALS, UserError
 
-SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes share
+SHARED_MEMORY = Path("/dev/shm")  # Linux's file system for shared memory
 
 
-Draws = Callable[[int], torch.Generator]  # of an epoch
+Draws = Callable[[int], torch.Generator]  # epoch -> generator of its order
 
 
 class ShuffledBatchSampler(Sampler[list[int]]):
-    """The shuffled batches of an epoch, which can start midway.
+    """Yields the shuffled batches of an epoch, which can start midway.
 
-    The order depends on ``draws`` and the epoch alone. Several processes share each batch, so that
-    together they take exactly the batches that a single one would. All batches have the same size;
-    the images left over, different ones each epoch, are skipped.
+    The order depends only on ``draws`` and the epoch. Several processes divide each batch, so
+    together they process exactly the batches that a single process would. All batches have the
+    same size; the remaining images, different ones in each epoch, are skipped.
 
     Before iterating, set ``epoch``, and ``start`` to the number of batches already done.
 
     Args:
         images: number of images in the dataset.
-        batch_size: images a batch, over all processes.
-        steps: batches an epoch.
-        draws: the generator that an epoch's order is drawn from.
+        batch_size: images per batch, over all processes.
+        steps: batches per epoch.
+        draws: maps an epoch to the generator of its order.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ def train_loader(
     The ``ShuffledBatchSampler`` is the loader's ``sampler``.
 
     Args:
-        batch_size: images a batch, over all processes. Lowered if the dataset is too small for
+        batch_size: images per batch, over all processes. Lowered if the dataset is too small for
             ``accumulate_steps`` batches of that size.
-        options: passed on to DataLoader (num_workers, pin_memory), if there is one.
+        options: for DataLoader (num_workers, pin_memory); not used for images on a device.
 
     Raises:
-        UserError: the processes cannot share a batch evenly, there are too few images, or there is
-            too little shared memory for the workers.
+        UserError: the batch size is not a multiple of the number of processes, there are too few
+            images, or there is too little shared memory for the workers.
     """
     if batch_size % world_size:
         raise UserError(
-            f"a batch of {batch_size} cannot be shared evenly by {world_size} processes"
+            f"a batch of {batch_size} cannot be divided evenly among {world_size} processes"
         )
     batch_size = min(batch_size, len(dataset) // accumulate_steps // world_size * world_size)
     if not batch_size:
@@ -97,13 +97,13 @@ def train_loader(
 def eval_loader(
     dataset: ImageDataset, batch_size: int, rank: int = 0, world_size: int = 1, **options: object
 ) -> "DataLoader | DeviceLoader":
-    """Every image once, in order; process ``rank`` gets every ``world_size``-th, from ``rank``.
+    """Every image once, in order; process ``rank`` gets images rank, rank + world_size, …
 
-    Where there are fewer images than processes, the last ones get no batch.
+    If there are fewer images than processes, the last processes get no batch.
 
     Args:
-        batch_size: images a batch, in each process.
-        options: passed on to DataLoader (num_workers, pin_memory), if there is one.
+        batch_size: images per batch, in each process.
+        options: for DataLoader (num_workers, pin_memory); not used for images on a device.
 
     Raises:
         UserError: there is too little shared memory for the workers.
@@ -116,32 +116,32 @@ def eval_loader(
 def batch_loader(
     dataset: ImageDataset, sampler: Sampler[list[int]], batch_size: int, **options: object
 ) -> "DataLoader | DeviceLoader":
-    """A loader that hands each list of indices to the dataset as a whole.
+    """A loader that indexes the dataset once per batch, with a list of indices.
 
     Args:
-        batch_size: images a batch, over all processes.
+        batch_size: images per batch, over all processes.
     """
     if torch.is_tensor(dataset.images):
         return DeviceLoader(dataset, sampler)
     if options.get("num_workers"):
         check_shared_memory(dataset, batch_size, options["num_workers"])
         options |= {"worker_init_fn": begin_worker, "collate_fn": share}
-    # batch_size=None turns off DataLoader's own batching: image by image, then collate.
+    # batch_size=None turns off DataLoader's own batching, which reads single images and collates.
     return BatchLoader(dataset, batch_size=None, sampler=sampler, **options)
 
 
 class DeviceLoader:
-    """The batches of a dataset in a device's memory, gathered there. Nothing is copied in a step.
+    """Batches of a dataset in a device's memory, indexed there: no copies from the host per step.
 
     Attributes:
-        sampler: as that of a DataLoader.
+        sampler: as in a DataLoader.
     """
 
     def __init__(self, dataset: ImageDataset, sampler: Sampler[list[int]]) -> None:
         self.dataset, self.sampler = dataset, sampler
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        batches = list(self.sampler)  # of a whole epoch, in one copy to the device
+        batches = list(self.sampler)  # the indices of the whole epoch, in one copy to the device
         indices = torch.tensor(list(chain.from_iterable(batches)), dtype=torch.int64)
         for batch in indices.to(self.dataset.images.device).split([len(b) for b in batches]):
             yield self.dataset[batch]
@@ -151,9 +151,9 @@ class DeviceLoader:
 
 
 class BatchLoader(DataLoader):
-    """A DataLoader whose workers leave signals to the main process from their very start.
+    """A DataLoader whose workers leave signals to the main process from the start.
 
-    It says in one line that they cannot hand over what they read.
+    If the workers run out of shared memory, it raises a UserError of one line.
     """
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -161,7 +161,7 @@ class BatchLoader(DataLoader):
             with signals_blocked():
                 batches = super().__iter__()
             yield from batches
-        except RuntimeError as error:  # torch has no type of its own for it
+        except RuntimeError as error:  # torch has no special type for it
             lines = [s for s in str(error).splitlines() if "shared memory" in s or "/torch_" in s]
             if not lines:
                 raise
@@ -170,13 +170,13 @@ class BatchLoader(DataLoader):
 
 
 def check_shared_memory(dataset: ImageDataset, batch_size: int, workers: int) -> None:
-    """Raise a UserError unless the batches that wait for a network fit into shared memory.
+    """Raise a UserError unless the batches that wait for the network fit into shared memory.
 
-    Containers often have 64 MB of it.
+    Containers often have only 64 MB of it.
 
     Args:
-        batch_size: images a batch, over all processes, which may be on one machine.
-        workers: of each process.
+        batch_size: images per batch, over all processes, which may be on one machine.
+        workers: per process.
     """
     if not SHARED_MEMORY.is_dir():  # not Linux
         return
@@ -185,17 +185,17 @@ def check_shared_memory(dataset: ImageDataset, batch_size: int, workers: int) ->
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         raise UserError(
-            f"{SHARED_MEMORY}: {free / 1e6:,.0f} MB of shared memory are free, and --workers "
-            f"{workers} takes {needed / 1e6:,.0f} MB: use --workers 0, or make it larger (docker "
+            f"{SHARED_MEMORY}: {free / 1e6:,.0f} MB of shared memory are free, but --workers "
+            f"{workers} needs {needed / 1e6:,.0f} MB: use --workers 0, or make it larger (docker "
             "run --shm-size)"
         )
 
 
 def share(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move a worker's batch to shared memory, which DataLoader would do next.
+    """Move a worker's batch to shared memory in the worker itself.
 
-    DataLoader would do it in a thread whose exceptions reach nobody: the main process would wait
-    for ever for a batch that did not fit.
+    DataLoader would do this in a thread whose exceptions are lost: the main process would wait
+    forever for a batch that does not fit.
     """
     for tensor in batch:
         tensor.share_memory_()
@@ -204,7 +204,7 @@ def share(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a run, also in processes started meanwhile."""
+    """Block the signals that stop a run, in this process and in processes that it starts."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -216,9 +216,9 @@ def signals_blocked() -> Iterator[None]:
 
 
 def begin_worker(_worker: int) -> None:
-    """Leave what stops a run to the main process, which needs its workers until it has saved.
+    """Initialise a worker: ignore stop signals, since the main process needs it until it has saved.
 
-    They end when it tells them to, or with it.
+    A worker ends when the main process stops it or has ended.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -226,9 +226,9 @@ def begin_worker(_worker: int) -> None:
 
 
 def end_with_main() -> None:
-    """End this worker when the main process is gone, whatever it died of.
+    """End this worker when the main process has ended for any reason.
 
-    DataLoader looks at the parent process instead, which may be multiprocessing's fork server.
+    DataLoader checks the parent process instead, which may be multiprocessing's fork server.
     """
     wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
@@ -236,7 +236,7 @@ def end_with_main() -> None:
 
 @atexit.register
 def kill_workers() -> None:
-    """Kill the workers that are left at exit, since they ignore multiprocessing's SIGTERM."""
+    """Kill the workers that still run at exit, since they ignore multiprocessing's SIGTERM."""
     workers = [process for process in multiprocessing.active_children() if process.daemon]
     if workers and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an exception

@@ -1,4 +1,4 @@
-"""Working on many photos at once."""
+"""Process many photos in parallel."""
 
 import os
 from collections import deque
@@ -14,10 +14,10 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 def map_threads(
     function: Callable[[Item], Result], items: Sequence[Item], description: str
 ) -> Iterator[Result]:
-    """``map(function, items)``, in order, on all cores, with a progress bar from 20 items on.
+    """``map(function, items)``, in order, on all cores; from 20 items on with a progress bar.
 
-    Threads suffice, since Pillow, hashlib and file reads release Python's global lock. Only a few
-    results wait at a time, so memory does not grow with the number of photos.
+    Threads are enough, since Pillow, hashlib and file reads release Python's global interpreter
+    lock (GIL). Only a few results wait at a time, so memory does not grow with their number.
     """
     threads = os.cpu_count() or 1
     few = len(items) < 20

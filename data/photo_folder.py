@@ -1,7 +1,7 @@
 """A folder of split photos: its tables, mean_std.json, and each split as an array.
 
 split_dataset.py writes the folder, compute_mean_std.py adds mean_std.json, and training and testing
-read both. The formats are defined here and nowhere else.
+read both. Only this module defines the file formats.
 """
 
 import errno
@@ -23,7 +23,7 @@ from data.photos import SUFFIXES, decode, is_junk, to_channels, to_square
 from engine.errors import UserError, quote
 from engine.files import write_json, write_table
 
-if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does without it
+if TYPE_CHECKING:  # pandas takes 0.4 s to import, and predict.py does not need it
     import pandas as pd
     from PIL import Image
 
@@ -31,13 +31,13 @@ SPLITS = ("train", "val", "test")
 MANIFEST, REJECTED, MEAN_STD = "manifest.csv", "rejected.csv", "mean_std.json"
 MANIFEST_COLUMNS = ("file", "class", "split", "sha256", "width", "height")
 REJECTED_COLUMNS = ("file", "reason")
-DECODER = 2  # another number whenever data.photos makes other pixels of a photo: caches are stale
+DECODER = 2  # to be changed whenever data.photos decodes to other pixels: makes caches outdated
 WEIGHTING = "each photo counts the same, whatever its size"  # in mean_std.json
-RESIZE_MODE = "stretch"  # the whole photo and nothing else; cats stay cats when distorted
+RESIZE_MODE = "stretch"  # the whole photo without bars; distorted cats are still cats
 
 
 def write_manifest(folder: Path, rows: Iterable[tuple[str, str, str, str, int, int]]) -> None:
-    """Write manifest.csv, sorted by file; a row for each photo, as in ``MANIFEST_COLUMNS``."""
+    """Write manifest.csv: a row for each photo (``MANIFEST_COLUMNS``), sorted by file."""
     write_rows(folder / MANIFEST, sorted(rows), MANIFEST_COLUMNS)
 
 
@@ -47,7 +47,7 @@ def write_rejected(folder: Path, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[tuple], columns: tuple[str, ...]) -> None:
-    """Write a CSV file of these columns."""
+    """Write a CSV file with these columns."""
     import pandas as pd
 
     write_table(pd.DataFrame(rows, columns=columns), path, index=False)
@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> "pd.DataFrame":
     """Read manifest.csv, with the columns ``MANIFEST_COLUMNS``.
 
     Raises:
-        UserError: there is none, or the folder does not hold exactly the photos that it lists.
+        UserError: there is no manifest, or the folder does not hold exactly the listed photos.
     """
     import pandas as pd
 
@@ -73,17 +73,17 @@ def read_manifest(folder: Path) -> "pd.DataFrame":
     if not complete:
         raise UserError(f"{path}: not a manifest of split_dataset.py: split again")
     present = {
-        # As split_dataset.py spells names; disks of older Macs change it.
+        # The spelling of split_dataset.py; disks of older Macs change it.
         normalize("NFC", Path(root, name).relative_to(folder).as_posix())
         for split in SPLITS
         for root, _, names in os.walk(folder / split)
         for name in names
         if os.path.exists(os.path.join(root, name))  # false for a broken link
     }
-    # Files left by file managers (.DS_Store, Thumbs.db) and servers are harmless.
+    # Files of file managers (.DS_Store, Thumbs.db) and servers are harmless.
     added = [f for f in present - listed if Path(f).suffix.lower() in SUFFIXES and not is_junk(f)]
     for file in sorted([*(listed - present), *added])[:1]:
-        reason = "lists it and it is gone" if file in listed else "does not list it"
+        reason = "lists it, but it is gone" if file in listed else "does not list it"
         raise UserError(f"{folder / file}: {MANIFEST} {reason}: split again")
     return manifest
 
@@ -92,7 +92,7 @@ def rows_of(manifest: "pd.DataFrame", split: str, folder: Path) -> "pd.DataFrame
     """The manifest's rows of "train", "val" or "test".
 
     Raises:
-        UserError: there are none.
+        UserError: the split has no photos.
     """
     rows = manifest[manifest["split"] == split]
     if rows.empty:
@@ -106,20 +106,20 @@ def class_names(manifest: "pd.DataFrame") -> list[str]:
 
 
 def manifest_key(folder: Path) -> str:
-    """SHA-256 of manifest.csv, which lists that of every photo: it identifies the split."""
+    """The SHA-256 of manifest.csv. It identifies the split, since the file lists every photo's."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def dataset_name(folder: Path) -> str:
-    """The name under which checkpoints record the split, so that another one is recognised."""
+    """The name of the split in checkpoints, which tells it from other splits."""
     return f"photos/{manifest_key(folder)}"
 
 
 def read_listed(folder: Path, file: str, sha256: str) -> "Image.Image":
-    """A photo of the manifest, RGB.
+    """Read a photo of the manifest as RGB.
 
     Raises:
-        UserError: it cannot be read, or has changed since the manifest was written.
+        UserError: the photo cannot be read, or has changed since the manifest was written.
     """
     try:
         content = (folder / file).read_bytes()
@@ -135,14 +135,14 @@ def read_listed(folder: Path, file: str, sha256: str) -> "Image.Image":
 def load_split(
     folder: Path, split: str, size: int, limit: int | None = None, cache: bool = True
 ) -> ImageDataset:
-    """The photos of "train", "val" or "test" as uint8, N x 3 x size x size, memory-mapped.
+    """Load the photos of "train", "val" or "test": uint8, N x 3 x size x size, memory-mapped.
 
     The first call decodes them into a file (``data.cache``).
 
     Args:
-        limit: decode only the first so many photos, of all classes as they come: a rare one may
-            be missing.
-        cache: False: leave no file; without one, the photos are decoded into memory.
+        limit: decode only the first ``limit`` photos, in an order that mixes the classes. A rare
+            class may be missing.
+        cache: False: write no file, and decode the photos into memory if there is no file yet.
 
     Raises:
         UserError: the folder does not match its manifest, has no photos of that split, or the disk
@@ -150,7 +150,7 @@ def load_split(
     """
     manifest = read_manifest(folder)
     classes = class_names(manifest)
-    # In the order of their hashes, so that the first few are not all of one class.
+    # Sorted by hash, so that the first few photos are not all of one class.
     rows = rows_of(manifest, split, folder).sort_values(["sha256", "file"])[:limit]
     files, labels = rows["file"].tolist(), rows["class"].map(classes.index).to_numpy(np.int64)
     shape = (len(rows), 3, size, size)
@@ -179,11 +179,11 @@ def load_split(
 
 
 def write_mean_std(folder: Path, mean: np.ndarray, std: np.ndarray, images: int) -> Path:
-    """Write mean_std.json, what compute_mean_std.py found for the training split.
+    """Write mean_std.json: mean and standard deviation of the training photos.
 
     Args:
-        mean, std: of each channel, for pixels between 0 and 1, with photos weighted alike.
-        images: how many photos there are, for the reader of the file.
+        mean, std: of each channel, for pixels between 0 and 1, with equal weights for all photos.
+        images: the number of photos, for information.
 
     Returns the path of the file.
 
@@ -201,7 +201,7 @@ def write_mean_std(folder: Path, mean: np.ndarray, std: np.ndarray, images: int)
     try:
         write_json(content, path)
     except OSError as error:
-        advice = "make room, or copy the folder to a place that can be written to"
+        advice = "make room, or copy the folder to a writable place"
         raise UserError(f"{path}: {error.strerror}: {advice}") from None
     return path
 
@@ -210,8 +210,8 @@ def read_mean_std(folder: Path) -> tuple[list[float], list[float]]:
     """Read mean and standard deviation of each channel, for pixels between 0 and 1.
 
     Raises:
-        UserError: compute_mean_std.py has not been run, was run for another split, or was one that
-            weighted each photo by its size.
+        UserError: compute_mean_std.py has not been run, was run for another split, or was an older
+            version, which weighted each photo by its size.
     """
     path = folder / MEAN_STD
     run = f"run: python compute_mean_std.py {quote(folder)}"

@@ -1,4 +1,4 @@
-"""Photos from files, as uint8 arrays."""
+"""Decode photos from files to uint8 arrays."""
 
 import os
 import re
@@ -15,43 +15,43 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from data.bit_depth import to_8_bits
 from engine.errors import UserError
 
-# Pillow warns of odd metadata, and above 89 million pixels; it refuses twice as many. The refusal
-# is enough.
+# Pillow warns about odd metadata and about images of more than 89 million pixels, and refuses
+# images of more than twice as many. The refusal is enough.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-# Editors put whole histories and thumbnails into a PNG's text, and printers large colour profiles:
-# allow a single chunk what Pillow allows all of them (64 MiB, not 1).
+# Editors store histories and thumbnails in a PNG's text chunks; colour profiles can be large too.
+# So a single chunk may be as large as Pillow allows for all chunks together (64 MiB, not 1).
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
-# The formats that are read, each known by its first bytes. Pillow knows more: it hands EPS to
-# Ghostscript, which runs programs, and takes any bytes for a TGA whose header is not impossible.
-# JPEG includes MPO, a JPEG with more pictures behind the first one.
+# The formats that are read, each recognised by its first bytes. Pillow reads more: it passes EPS to
+# Ghostscript, which runs programs, and accepts almost any bytes as a TGA header. JPEG includes MPO,
+# a JPEG with more pictures after the first one.
 Image.init()
 FORMATS = [
     name
     for name in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
-    if name in Image.OPEN  # a Pillow of before July 2025 has no AVIF
+    if name in Image.OPEN  # Pillow before July 2025 has no AVIF
 ]
-# How a photo is usually named. What is one, its content says.
+# The usual suffixes of photos. Whether a file is a photo is decided by its content.
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
 
-# The brands of ISO media files (bytes 8 to 12) that phones give to HEIC photos.
+# The brands (bytes 8 to 12 of an ISO media file) of HEIC photos from phones.
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
-# What other systems leave among photos, in lower case: previews, recycle bins, settings. No
-# class of photos is called so; "recycler" or "thumbnails" may be one, and are not here.
+# Files and folders that other systems leave among photos, in lower case: previews, recycle bins,
+# settings. None can be the name of a class; "recycler" and "thumbnails" can, so they are not here.
 JUNK = {
     "__macosx",
     *("icon\r", "desktop db", "desktop df", "temporary items", "network trash folder"),  # macOS
     "thevolumesettingsfolder",
     *("desktop.ini", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "folder.htt"),  # Windows
     *("$recycle.bin", "system volume information"),
-    *("lost+found", "lost.dir"),  # what fsck and Android save of damaged disks
+    *("lost+found", "lost.dir"),  # what fsck and Android recover from damaged disks
     *("@eadir", "#recycle", "#snapshot", "@tmp"),  # Synology
     *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
     *("~snapshot", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf"),
 }
 
-# EXIF's orientations, and what makes the photo upright.
+# EXIF orientation -> the operation that makes the photo upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -64,22 +64,22 @@ TURNS = {
 
 
 class NotAPhoto(UserError):
-    """A file of another kind, not a photo that is damaged."""
+    """Raised for a file that is not a photo, as opposed to a damaged photo."""
 
 
 def is_junk(name: str) -> bool:
-    """Whether a path belongs to a hidden file or folder, or to what other systems leave.
+    """Whether a path is in a hidden file or folder, or is a file that other systems leave.
 
     Args:
-        name: the path below the folder that the user named, with "/" between its parts.
+        name: the path relative to the folder that the user named, with "/" between its parts.
     """
     return any(part.startswith(".") or part.lower() in JUNK for part in name.split("/"))
 
 
 def walk(folder: Path) -> list[str]:
-    """All files in and below a folder, by their paths from there, without junk; sorted.
+    """The relative paths of all files and folders below a folder, without junk; sorted.
 
-    Folders have a slash at the end. Links are followed, except back up the tree.
+    Folders have a final slash. Links are followed, except to a folder above the link.
 
     Raises:
         UserError: a folder cannot be read.
@@ -91,7 +91,7 @@ def walk(folder: Path) -> list[str]:
     found, way = [], {os.fspath(folder): frozenset()}  # a folder -> the real ones above it
     for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
         real, above = os.path.realpath(parent), way.pop(parent)
-        if real in above:  # a link back up the tree
+        if real in above:  # a link to a folder above it
             folders.clear()
             continue
         inside = Path(parent).relative_to(folder)
@@ -118,17 +118,17 @@ def photos_at(path: Path) -> list[Path]:
 
 
 def decode(file: Path | BinaryIO) -> Image.Image:
-    """Decode a photo in full: upright, 8 bits a channel; the first frame of an animation.
+    """Decode a photo in full: upright, 8 bits per channel; the first frame of an animation.
 
     Raises:
-        NotAPhoto: it is a file of another kind.
+        NotAPhoto: the file is not a photo.
         UserError: it cannot be decoded. The message is the reason, without the file's name.
     """
     try:
         if isinstance(file, Path):
             if not stat.S_ISREG(file.stat().st_mode):
                 raise NotAPhoto("not a regular file")  # reading a pipe may never end
-            # Opened by its name, Pillow maps an uncompressed TIFF, and turns it wrongly.
+            # Given a file name, Pillow maps an uncompressed TIFF, and rotates it wrongly.
             with file.open("rb") as opened:
                 return decode(opened)
         try:
@@ -148,14 +148,14 @@ def decode(file: Path | BinaryIO) -> Image.Image:
 
 
 def unidentified(file: BinaryIO) -> UserError:
-    """What to say of a file that Pillow does not know."""
+    """The error for a file that Pillow cannot identify."""
     file.seek(0)
     head = file.read(16)
     if not head:
         return NotAPhoto("empty file")
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         return UserError("HEIC, which cannot be read here: convert it to JPEG")
-    # PPM starts with two letters, as texts do.
+    # PPM is left out: it starts with two letters, as text files may.
     starts = [Image.OPEN[name][1] for name in FORMATS if name != "PPM"]
     if any(start(head) for start in starts):
         return UserError("damaged, incomplete, or in a format that Pillow cannot read")
@@ -163,10 +163,10 @@ def unidentified(file: BinaryIO) -> UserError:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn a decoded image as its EXIF says, and bring it to 8 bits a channel.
+    """Rotate a decoded image by its EXIF orientation, and convert it to 8 bits per channel.
 
     Raises:
-        UserError: its file does not say which of its values is white.
+        UserError: the file does not say which pixel value is white.
     """
     method = TURNS.get(orientation(image))
     image = to_8_bits(image)
@@ -174,12 +174,12 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int | None:
-    """EXIF's tag 274, whatever is the matter with the other ones; None where there is none.
+    """EXIF's orientation (tag 274), even if other tags are malformed; None if there is none.
 
-    Pillow gives up at the first tag that points outside of the block (EXIF 2.32, Section 4.6.2).
+    Pillow stops at the first tag that points outside the block (EXIF 2.32, Section 4.6.2).
     """
     exif = re.sub(b"^(Exif\0\0)*", b"", image.info.get("exif", b""))
-    with suppress(struct.error, KeyError):  # cut off, or no EXIF
+    with suppress(struct.error, KeyError):  # truncated, or no EXIF
         order = {b"II": "<", b"MM": ">"}[exif[:2]]
         (start,) = struct.unpack_from(f"{order}I", exif, 4)
         (count,) = struct.unpack_from(f"{order}H", exif, start)
@@ -190,18 +190,18 @@ def orientation(image: Image.Image) -> int | None:
                 form = {1: "B", 3: "H", 4: "I"}[kind]
                 return struct.unpack_from(order + form, exif, entry + 8)[0]
     with suppress(Exception):  # Pillow's parser raises all kinds of exceptions on malformed EXIF
-        return image.getexif().get(ExifTags.Base.Orientation)  # of a TIFF, or in XMP
+        return image.getexif().get(ExifTags.Base.Orientation)  # from a TIFF's tags, or XMP
     return None
 
 
 def open_photo(path: Path, channels: int) -> Image.Image:
-    """Decode a photo in full: upright, 8 bits a channel, transparency over white.
+    """Decode a photo in full: upright, 8 bits per channel, transparency over white.
 
     Args:
         channels: 1 for grey ("L"), 3 for "RGB".
 
     Raises:
-        NotAPhoto: it is a file of another kind.
+        NotAPhoto: the file is not a photo.
         UserError: Pillow cannot read the file.
     """
     try:
@@ -211,8 +211,8 @@ def open_photo(path: Path, channels: int) -> Image.Image:
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Convert 8 bits a channel to grey (1 channel) or RGB (3), transparency over white."""
-    if image.mode in ("La", "LAB"):  # Pillow converts these to their next of kin alone
+    """Convert an 8-bit image to grey (1 channel) or RGB (3), transparency over white."""
+    if image.mode in ("La", "LAB"):  # Pillow converts these modes only to these two
         image = image.convert({"La": "LA", "LAB": "RGB"}[image.mode])
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -224,10 +224,11 @@ def to_square(image: Image.Image, size: int, resize_mode: str) -> np.ndarray:
     """Resize a grey or RGB image to uint8, channels x size x size.
 
     Args:
-        resize_mode: how an oblong image becomes square: "pad" adds black bars, "stretch" distorts.
+        size: height and width of the result in pixels.
+        resize_mode: how an image becomes square: "pad" adds black bars, "stretch" distorts it.
     """
     if resize_mode == "pad":
-        # Of a photo of 60:1, something remains: Pillow would round its height to 0.
+        # At least one pixel: Pillow would round the height of a 60:1 panorama to 0.
         longest = max(image.size)
         inner = [max(1, round(side / longest * size)) for side in image.size]
         image = image.resize(inner, Image.Resampling.BILINEAR)

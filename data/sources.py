@@ -1,4 +1,4 @@
-"""Photos as people have them, in a folder or a zip: in class folders, or named like cat.0.jpg."""
+"""Sources of photos, a folder or a zip: in class folders, or named like cat.0.jpg."""
 
 import mimetypes
 import re
@@ -14,21 +14,21 @@ from data.layout import Label, command, label, listed
 from data.photos import is_junk, walk
 from engine.errors import NOT_IN_NAMES, UserError
 
-# Limits against zip bombs. No photo is as large, and no archive of photos compresses as well.
+# Limits against zip bombs. No photo is this large, and no archive of photos compresses this well.
 MAX_MEMBER = 2**29  # bytes
 MAX_RATIO, MAX_UNPACKED = 100, 2**30  # a zip is refused if it exceeds both
 ARCHIVES = {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
-DOS_SYSTEMS = (0, 6, 10, 14)  # FAT, OS/2, NTFS, VFAT: no name holds a backslash there
+DOS_SYSTEMS = (0, 6, 10, 14)  # FAT, OS/2, NTFS, VFAT: names there cannot contain a backslash
 
 
 class Source(ABC):
-    """Files by name, and the class of each."""
+    """Files by name, and the class of each file."""
 
     path: Path
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The paths of all files, and of all folders with a slash at the end; sorted."""
+        """The paths of all files, and of all folders with a final slash; sorted."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -40,19 +40,19 @@ class Source(ABC):
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """The bytes of a file; 0 if it cannot be read."""
+        """The size of a file in bytes; 0 if it cannot be read."""
 
     def labels(self) -> tuple[dict[str, Label], dict[str, str]]:
-        """The label of each file, sorted by name; and the files that are left out, with the reason.
+        """The label of each file, sorted by name; and the files left out, with the reason.
 
         Raises:
-            UserError: there are no files or no classes, or it is ambiguous what they are.
+            UserError: there are no files or no classes, or the classes are ambiguous.
         """
         try:
             names = self.names()
             for name in names:
                 if NOT_IN_NAMES.search(name):
-                    raise UserError(f"rename {name!a}: it has control characters, or is no UTF-8")
+                    raise UserError(f"rename {name!a}: it has control characters or is not UTF-8")
             refuse_archives(names, self.path)
             return label(names, self.path, self.size)
         except UserError as error:
@@ -60,7 +60,7 @@ class Source(ABC):
 
 
 class FolderSource(Source):
-    """The files in and below a folder, by their paths from there, without junk."""
+    """The files below a folder, by their relative paths, without junk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,7 +105,7 @@ class OxfordPets(FolderSource):
         names = self.names()
         photos = [name for name in names if name.endswith(".jpg")]
         labels = {name: Label("Cat" if name[0].isupper() else "Dog", name) for name in photos}
-        return labels, {name: "no photo" for name in names if name not in labels}
+        return labels, {name: "not a photo" for name in names if name not in labels}
 
 
 class ZipSource(Source):
@@ -113,10 +113,10 @@ class ZipSource(Source):
 
     Args:
         path: of the zip.
-        folder: in the zip; the rest of it is left alone.
+        folder: a folder in the zip; everything outside it is ignored.
 
     Raises:
-        UserError: the zip is damaged, or has a member that no honest archive of photos has.
+        UserError: the zip is damaged, or has an unsafe member.
     """
 
     def __init__(self, path: Path, folder: str = "") -> None:
@@ -132,10 +132,10 @@ class ZipSource(Source):
         for name, member in zip(names_of(self.zip, path), self.zip.infolist(), strict=True):
             unpacked += member.file_size
             reason = objection(name, member)
-            # Tools write Cat/1.jpg as ./Cat/1.jpg or Cat//1.jpg, too.
+            # Some tools write Cat/1.jpg as ./Cat/1.jpg or Cat//1.jpg.
             normal = str(PurePosixPath(name)) + "/" * name.endswith("/")
             if normal in self.members and not normal.endswith("/"):
-                reason = "is there twice"
+                reason = "occurs twice"
             self.members[normal] = member
             if reason:
                 raise UserError(f"{path}: refused, since its member {name!r} {reason}")
@@ -158,8 +158,8 @@ class ZipSource(Source):
             raise OSError("larger than any photo")
         try:
             with self.zip.open(member) as file:
-                return file.read(member.file_size + 1)  # the size may be a lie: read no further
-        except Exception as error:  # each compression raises its own kinds on damaged data
+                return file.read(member.file_size + 1)  # no further: the size may be wrong
+        except Exception as error:  # on damaged data, each compression raises other exceptions
             raise OSError(f"damaged in the zip ({error})") from None
 
     def size(self, name: str) -> int:
@@ -169,11 +169,11 @@ class ZipSource(Source):
 def names_of(archive: zipfile.ZipFile, path: Path) -> list[str]:
     """The names of all members, with slashes between folders.
 
-    A backslash separates folders where the zip is from a system on which it can be no part of a
-    name, or where no member has a slash; Info-ZIP's unzip has the same rule.
+    A backslash separates folders if the zip is from a system where names cannot contain one, or if
+    no member has a slash. Info-ZIP's unzip has the same rule.
 
     Raises:
-        UserError: a name is in an encoding that the zip does not tell.
+        UserError: a name is in an unknown encoding.
     """
     names = [member_name(member, path) for member in archive.infolist()]
     no_slashes = not any("/" in name for name in names)
@@ -184,20 +184,20 @@ def names_of(archive: zipfile.ZipFile, path: Path) -> list[str]:
 
 
 def member_name(member: zipfile.ZipInfo, path: Path) -> str:
-    """The name of a member: by its Unicode path field, or in UTF-8, with or without the flag.
+    """The name of a member: from its Unicode path field, or decoded as UTF-8 with or without flag.
 
-    zipfile reads names without the flag as cp437, whatever they are (PKWARE's APPNOTE 6.3.10: the
-    flag is bit 11 of 4.4.4, the field is 4.6.9).
+    zipfile decodes every name without the UTF-8 flag as cp437 (PKWARE's APPNOTE 6.3.10: the flag is
+    bit 11 in 4.4.4, the field is 4.6.9).
 
     Raises:
-        UserError: it is in neither, and so in an unknown encoding.
+        UserError: there is no field, and the name is not UTF-8: the encoding is unknown.
     """
     encoding = "utf-8" if member.flag_bits & 0x800 else "cp437"
     raw, extra = member.orig_filename.encode(encoding), member.extra
     while len(extra) >= 4:
         kind, size = (int.from_bytes(extra[at : at + 2], "little") for at in (0, 2))
         field, extra = extra[4 : 4 + size], extra[4 + size :]
-        checksum = zlib.crc32(raw).to_bytes(4, "little")  # of the name that the field stands for
+        checksum = zlib.crc32(raw).to_bytes(4, "little")  # of the name that the field replaces
         if kind == 0x7075 and field[:5] == b"\x01" + checksum and field[5:]:
             raw = field[5:]
             break
@@ -208,17 +208,17 @@ def member_name(member: zipfile.ZipInfo, path: Path) -> str:
 
 
 def bad_name(path: Path, name: bytes) -> str:
-    """What to say of a member's name that cannot be decoded."""
+    """The message about a member's name that cannot be decoded."""
     shown = name.decode("ascii", "backslashreplace")
     return (
         f"{path}: refused, since the name of its member '{shown}' is in an unknown encoding: "
-        "unpack it where it was made, or with a program that lets you choose one, and name the "
-        "folder"
+        "unpack it on the system that made it, or with a program that lets you choose the "
+        "encoding, and name the folder"
     )
 
 
 def objection(name: str, member: zipfile.ZipInfo) -> str | None:
-    """Why a member of a zip must be refused; None if it need not."""
+    """Why a member of a zip must be refused; None if it is acceptable."""
     path = PurePosixPath(name.replace("\\", "/"))  # as Windows would read it
     has_drive = any(re.match("[A-Za-z]:", part) for part in path.parts)
     if path.is_absolute() or ".." in path.parts or has_drive:
@@ -230,16 +230,16 @@ def objection(name: str, member: zipfile.ZipInfo) -> str | None:
     if member.flag_bits & 1:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is compressed in a way that cannot be unpacked within bounds"
+        return "has a compression method that cannot be unpacked within limits"
     return None
 
 
 def why_no_zip(path: Path, error: Exception) -> str:
-    """What is the matter with a file that zipfile cannot open, and what to do."""
+    """Why zipfile cannot open a file, and what the user can do."""
     if path.suffix.lower() in ARCHIVES - {".zip"}:
         return "only zips are read: unpack it, and name the folder"
     return (
-        f"not a whole zip ({error}): download it again or, if it is an archive of another kind, "
+        f"not a complete zip ({error}): download it again or, if it is another kind of archive, "
         "unpack it and name the folder"
     )
 
@@ -248,7 +248,7 @@ def open_source(path: Path) -> Source:
     """Open a folder or a zip, or a folder in a zip: photos.zip/train.
 
     Raises:
-        UserError: the path is none of them, or the zip is damaged or dangerous.
+        UserError: there is no such folder or zip, or the zip is damaged or unsafe.
     """
     if path.is_dir():
         return FolderSource(path)

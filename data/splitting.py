@@ -1,4 +1,4 @@
-"""How photos are split into training, validation and test set: the steps of split_dataset.py."""
+"""Split photos into training, validation and test set: the steps of split_dataset.py."""
 
 import errno
 import hashlib
@@ -22,12 +22,12 @@ from engine.errors import UserError
 
 @dataclass
 class Photo:
-    """A file of the source, and what was found in it."""
+    """A file of the source, and what is known about it."""
 
     name: str  # in the source
     class_name: str  # empty if it belongs to no class
     path: str  # below the folder of its class
-    part: str = ""  # the split it is in already; empty if the set is not split
+    part: str = ""  # the split that it is already in; empty if the set is not split
     size: int = 0  # bytes
     sha256: str = ""
     width: int = 0
@@ -38,15 +38,15 @@ class Photo:
 
     @property
     def stays(self) -> bool:
-        """Whether it is in a validation or test set that was given, which stays what it is."""
+        """Whether it is in a given validation or test set, which is not changed."""
         return self.part in ("val", "test")
 
 
 def find_photos(source: Source) -> list[Photo]:
-    """All files of the source, and what their names say of them.
+    """All files of the source, with their classes as far as their names tell them.
 
     Raises:
-        UserError: the source does not say what the classes are.
+        UserError: the source has no classes, or they are ambiguous.
     """
     labels, strays = source.labels()
     photos = [Photo(name, *label) for name, label in labels.items()]
@@ -54,9 +54,9 @@ def find_photos(source: Source) -> list[Photo]:
 
 
 def splits_to_deal(photos: Iterable[Photo]) -> list[str]:
-    """The splits that are not in the source, and train, which is what they are dealt out of.
+    """The splits that the source lacks, and train, from which they are taken.
 
-    Empty if the source holds all three.
+    Empty if the source holds all three splits.
     """
     given = {photo.part for photo in photos} & set(SPLITS)
     missing = [split for split in SPLITS if split not in given]
@@ -64,14 +64,14 @@ def splits_to_deal(photos: Iterable[Photo]) -> list[str]:
 
 
 def examine_photos(source: Source, photos: Iterable[Photo]) -> None:
-    """Read each file that belongs to a class, decode it in full, and note what it is."""
+    """Read each file that belongs to a class, decode it in full, and record its properties."""
     photos = [photo for photo in photos if not photo.reason]
     for _ in map_threads(lambda photo: examine(source, photo), photos, "checking"):
         pass
 
 
 def examine(source: Source, photo: Photo) -> None:
-    """Fill in what the photo is, or why it cannot be used."""
+    """Set the photo's size, hash, width and height, or the reason why it cannot be used."""
     try:
         content = source.read(photo.name)
         photo.size, photo.sha256 = len(content), hashlib.sha256(content).hexdigest()
@@ -85,10 +85,10 @@ def examine(source: Source, photo: Photo) -> None:
 
 
 def reject_conflicts(photos: Iterable[Photo]) -> None:
-    """Reject photos that occur, byte for byte, in two classes: one of the two is wrong.
+    """Reject photos with identical copies in two classes: one of the two labels is wrong.
 
-    Where validation or test set were given, reject their copies in the training set, too. They
-    themselves stay what they are.
+    If the source has a validation or test set, also reject copies of its photos in the training
+    set. The photos in that validation or test set are kept.
     """
     for group in group_copies(photos):
         given = [copy for copy in group if copy.stays]
@@ -112,17 +112,16 @@ def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
 def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
     """Assign a split to each usable photo.
 
-    Splits that the source holds already are taken as they are. What is missing is dealt out of the
-    training photos, by the ratios in every class, copies to the same split. Photos are dealt out in
-    the order of a hash of seed and content, so neither their names nor the order in which they were
-    found matters.
+    Splits of the source stay as they are. Missing splits are taken from the training photos of
+    every class in the given ratios; all copies of a photo go to the same split. Photos are assigned
+    in the order of a hash of seed and content, so their names and their order do not matter.
 
     Args:
-        ratios: shares of the splits, in the order of ``SPLITS``; they sum to 1. Where a split is
-            given, those of the others keep their proportion.
+        ratios: the shares of ``SPLITS``, in that order; they sum to 1. If the source has a split,
+            the others keep their proportion.
 
     Raises:
-        UserError: a class has fewer different photos than there are splits, or a split has none.
+        UserError: a class has fewer different photos than there are splits, or a split is empty.
     """
     splits = splits_to_deal(photos) or ["train"]
     share = dict(zip(SPLITS, ratios, strict=True))
@@ -143,7 +142,7 @@ def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
         total = sum(map(len, copies))
         for keep, split in reversed(list(enumerate(splits))):  # train last
             wanted = max(1, round(share[split] / whole * total)) if keep else total
-            while wanted > 0 and len(copies) > keep:  # one group for each split still to come
+            while wanted > 0 and len(copies) > keep:  # keep one group for each remaining split
                 group = copies.pop()
                 wanted -= len(group)
                 for photo in group:
@@ -157,9 +156,9 @@ def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
 
 
 def name_files(photos: list[Photo]) -> None:
-    """Name the file of each usable photo in the split folder: split/class/path below the class.
+    """Set each usable photo's file name in the split folder: split/class/path below the class.
 
-    Where some disk would take two names for one, the second gets a number.
+    If some disk cannot tell two names apart, the second one gets a number.
     """
     taken = set()
     for photo in sorted(photos, key=lambda photo: photo.name):
@@ -178,11 +177,11 @@ def draw(seed: int, sha256: str) -> bytes:
 
 
 def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
-    """Make sure that writing to ``output`` costs the user no files.
+    """Check that writing to ``output`` destroys none of the user's files.
 
     Raises:
-        UserError: it overlaps with the source, is the current folder, holds other files, or holds a
-            split that is not to be overwritten.
+        UserError: it overlaps with the source, is the current folder or above it, holds other
+            files, or holds a split and ``overwrite`` is false.
     """
     if source is not None:
         inside, outside = output.resolve(), source.resolve()
@@ -190,7 +189,7 @@ def check_output(output: Path, source: Path | None, overwrite: bool) -> None:
             raise UserError(f"--output {output}: must be outside the source, {source}")
     if not output.exists():
         return
-    if output.resolve() in (Path.cwd(), *Path.cwd().parents):  # a shell would stay in the old one
+    if output.resolve() in (Path.cwd(), *Path.cwd().parents):  # the shell would stay in the old one
         raise UserError(
             f"--output {output}: would replace the current folder: run this from another one"
         )
@@ -207,7 +206,7 @@ def built_beside(target: Path) -> Iterator[Path]:
     """Yield a new folder that replaces the target on success and is removed on failure.
 
     Raises:
-        UserError: a file cannot be written or moved. The target is as it was.
+        UserError: a file cannot be written or moved. The target is not changed.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -240,8 +239,8 @@ def place_photos(source: Source, photos: Iterable[Photo], folder: Path, mode: st
     needed, free = sum(photo.size for photo in photos), shutil.disk_usage(folder).free
     if mode == "copy" and needed > free:
         raise UserError(
-            f"{folder.parent.parent}: the photos take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} "
-            "MB are free: make room, or name another --output"
+            f"{folder.parent.parent}: the photos need {needed / 1e6:,.0f} MB, but only "
+            f"{free / 1e6:,.0f} MB are free: make room, or name another --output"
         )
 
     def place(photo: Photo) -> None:
@@ -266,7 +265,7 @@ def place_photos(source: Source, photos: Iterable[Photo], folder: Path, mode: st
 
 
 def write_tables(photos: list[Photo], folder: Path) -> None:
-    """Write manifest.csv (what went where) and rejected.csv (what was left out, and why)."""
+    """Write manifest.csv (the photos of each split) and rejected.csv (files left out, and why)."""
     good = [photo for photo in photos if not photo.reason]
     write_manifest(
         folder,

@@ -1,6 +1,6 @@
-"""From uint8 images to what the network sees: whole batches, on the device that trains.
+"""Turn batches of uint8 images into the network's input, on the device of the network.
 
-Validation, test and prediction take the same path with augmentation off.
+Validation, test and prediction use the same code without augmentation.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Random numbers that each kind of augmentation takes for an image, of which all are drawn at once.
+# How many random numbers each kind of augmentation needs per image. All are drawn at once.
 DRAWS = {"flip": 1, "translate": 2, "crop": 4, "jitter": 3, "erase": 5}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied. Each image has random draws of its own.
+    """How training images are augmented. Each image has its own random draws.
 
     Attributes:
-        flip: mirror left to right with probability one half. (In evaluation, it is for the caller
-            to average an image and its mirror image: see ``engine.evaluate.predict_logits``.)
+        flip: mirror left to right with probability one half. (In evaluation, the caller averages
+            an image and its mirror image: ``engine.evaluate.predict_logits``.)
         translate: shift by up to this many pixels of the stored image, along each axis.
-        crop: smallest share of the area to cut out and resize; 1 keeps the whole image
+        crop: smallest share of the image's area in a random crop; 1: no crop
             (GoogLeNet, Section 6: 8 % to 100 %, aspect ratio 3/4 to 4/3).
         jitter: multiply brightness, contrast and saturation by 1 - jitter … 1 + jitter.
         erase: probability of blanking a rectangle (random erasing, Zhong et al. 2017).
-        train_size: pixels a side in training, if not the image size of evaluation.
+        train_size: height and width in training, in pixels; None: as in evaluation.
     """
 
     flip: bool = False
@@ -38,14 +38,15 @@ class Augmentation:
 
 
 class BatchTransform(nn.Module):
-    """uint8 N x C x H x W to float32 N x C x image_size x image_size, normalised.
+    """Map uint8 N x C x H x W to normalised float32 N x C x image_size x image_size.
 
-    Images are resized bilinearly with antialiasing, and augmented in training mode only.
+    Images are resized bilinearly with antialiasing. In training mode, they are also augmented, and
+    their size is ``augmentation.train_size``.
 
     Args:
         mean, std: of each channel, for pixels between 0 and 1.
-        image_size: pixels a side that the network takes.
-        augmentation: None for none.
+        image_size: height and width of the network's input, in pixels.
+        augmentation: None: no augmentation.
     """
 
     def __init__(
@@ -63,24 +64,24 @@ class BatchTransform(nn.Module):
 
     @property
     def flip(self) -> bool:
-        """Whether a mirrored image means the same."""
+        """Whether a mirror image has the same class."""
         return self.augmentation.flip
 
     def draw(self, images: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """What ``forward`` takes for so many images: uniform random numbers, 15 x images."""
+        """Draw the random numbers that ``forward`` needs: 15 x images, uniform in [0, 1)."""
         size = (sum(DRAWS.values()), images)
         return torch.rand(size, generator=generator, device=self.mean.device)
 
     def forward(self, images: torch.Tensor, draws: torch.Tensor | None = None) -> torch.Tensor:
-        """Transform a batch; in training mode, vary it by the random numbers of ``draw``."""
+        """Transform a batch; in training mode, augment it with the random numbers of ``draw``."""
         if not self.training:
             return self.normalise(resize(images.float(), self.image_size))
         flip, translate, crop, jitter, erase = draws.split(list(DRAWS.values()))
         augmentation = self.augmentation
         size = augmentation.train_size or self.image_size
         crops = augmentation.crop < 1
-        # First what works on the small uint8 images, where moving pixels is cheapest.
-        if augmentation.flip and not crops:  # a crop flips at no extra cost
+        # First the operations on small uint8 images, where moving pixels is cheapest.
+        if augmentation.flip and not crops:  # a crop includes the flip at no extra cost
             images = random_flip(images, flip)
         if augmentation.translate:
             images = random_translate(images, augmentation.translate, translate)
@@ -103,13 +104,13 @@ class BatchTransform(nn.Module):
 
 
 def resize(x: torch.Tensor, size: int) -> torch.Tensor:
-    """Resize to size x size, bilinearly, antialiased; images of that size stay as they are."""
+    """Resize to size x size, bilinearly, antialiased; return images of that size unchanged."""
     if x.shape[-2:] == (size, size):
         return x
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
-# In what follows, draws are uniform random numbers between 0 and 1, a column for each image.
+# In these functions, ``draws`` are uniform random numbers between 0 and 1, a column per image.
 
 
 def random_flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -118,10 +119,7 @@ def random_flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def random_translate(images: torch.Tensor, pixels: int, draws: torch.Tensor) -> torch.Tensor:
-    """Shift each image by -pixels … pixels along each axis; what comes into view is black.
-
-    Draws: 2 x N.
-    """
+    """Shift each image by -pixels … pixels along each axis, filling in black. Draws: 2 x N."""
     count, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4)
     device = images.device
@@ -140,13 +138,13 @@ def random_resized_crop(
     draws: torch.Tensor,
     mirrored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cut a rectangle out of each image and resize it to size x size, bilinearly, antialiased.
+    """Crop a random rectangle of each image and resize it to size x size, bilinearly, antialiased.
 
-    Its area is ``smallest`` to 1 of the image's, its aspect ratio 3/4 to 4/3 (GoogLeNet,
-    Section 6). Draws: 4 x N.
+    The area of the rectangle is ``smallest`` to 1 of the image's, its aspect ratio 3/4 to 4/3
+    (GoogLeNet, Section 6). Draws: 4 x N.
 
     Args:
-        mirrored: whether to mirror each image left to right; None for none.
+        mirrored: bool, N: which images to mirror left to right; None: none of them.
     """
     height, width = x.shape[2:]
     area = smallest + (1 - smallest) * draws[0]
@@ -159,9 +157,9 @@ def random_resized_crop(
         left = torch.where(mirrored, left + box_width, left)
         box_width = torch.where(mirrored, -box_width, box_width)
     columns = resampling_matrices(left, box_width, width, size)
-    # One product resizes all channels along the width, another along the height. Autocast to
-    # bfloat16 leaves 8 significant bits: most pixels are off by less than half a grey level, none
-    # by more than 2.5.
+    # One matrix product resizes all channels along the width, another one along the height. In
+    # bfloat16 autocast, with 8 significant bits, the error of most pixels is below half a grey
+    # level, and no error is above 2.5.
     x = (x.flatten(1, 2) @ columns.transpose(1, 2)).unflatten(1, x.shape[1:3])
     return (rows[:, None] @ x).float()  # N x C x size x size
 
@@ -171,11 +169,11 @@ def resampling_matrices(
 ) -> torch.Tensor:
     """The matrices, N x size x source, that resize ``length`` pixels from ``start`` to ``size``.
 
-    A negative length runs backwards from ``start`` and so mirrors.
+    A negative length runs backwards from ``start``, which mirrors the image.
 
-    Each row holds the weights of one new pixel: a triangle around its centre, as wide as the larger
-    of a new pixel and an old one. ``F.interpolate`` (bilinear, antialias) and Pillow use the same
-    filter, so training and validation images are equally sharp.
+    Each row holds the weights of one new pixel: a triangle around its centre. Its half-width is one
+    new or one old pixel, whichever is larger. ``F.interpolate`` (bilinear, antialias) and Pillow
+    use the same filter, so training and validation images are equally sharp.
     """
     scale = (length / size)[:, None, None]  # old pixels per new pixel
     new = torch.arange(size, device=start.device)[None, :, None] + 0.5
@@ -191,8 +189,8 @@ def colour_jitter(x: torch.Tensor, strength: float, draws: torch.Tensor) -> torc
     Pixels are between 0 and 255. Draws: 3 x N.
     """
     brightness, contrast, saturation = 1 + strength * (2 * draws.view(3, -1, 1, 1, 1) - 1)
-    # One by one, they would scale the pixels, then blend them with the image's mean, then with each
-    # pixel's grey. The three are linear, so one weighted sum does it, clipped once at the end.
+    # One by one, they would scale the pixels, blend them with the image's mean, and blend them with
+    # each pixel's grey. All three are linear: one weighted sum does it, clipped once at the end.
     grey = x.mean(1, keepdim=True)
     mean = grey.mean((2, 3), keepdim=True)
     rest = contrast * (1 - saturation) * grey + (1 - contrast) * mean
@@ -202,8 +200,8 @@ def colour_jitter(x: torch.Tensor, strength: float, draws: torch.Tensor) -> torc
 def random_erase(x: torch.Tensor, probability: float, draws: torch.Tensor) -> torch.Tensor:
     """With this probability, set a rectangle of each image to 0, the mean, in place. Draws: 5 x N.
 
-    Its area is 2 % to 33 % of the image's and its aspect ratio 0.3 to 3.3, as in torchvision
-    (Zhong et al. 2017, Section 3, go up to 40 % and fill in random values).
+    Its area is 2 % to 33 % of the image's and its aspect ratio 0.3 to 3.3, as in torchvision (in
+    Zhong et al. 2017, Section 3, up to 40 %, filled with random values).
     """
     height, width = x.shape[2:]
     area = (0.02 + 0.31 * draws[0]) * height * width

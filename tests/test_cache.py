@@ -105,7 +105,7 @@ def test_somebody_elses_temporary_folder_is_not_trusted(sealed, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
     mine = set(Path(tempfile.gettempdir()).iterdir())
     photo_folder.load_split(sealed, "val", 16, cache=False)
-    with pytest.raises(UserError, match=r"File exists; .*belongs to somebody else"):
+    with pytest.raises(UserError, match=r"File exists; .*belongs to another user"):
         photo_folder.load_split(sealed, "val", 16)
     (theirs,) = set(Path(tempfile.gettempdir()).iterdir()) - mine
     assert not list(theirs.iterdir())
@@ -133,7 +133,7 @@ def test_folders_that_are_there_and_refuse_files(ready, monkeypatch, tmp_path, c
 
 def test_nowhere_to_write(sealed, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(sealed / "manifest.csv"))
-    with pytest.raises(UserError, match="one of these places") as caught:
+    with pytest.raises(UserError, match="one of these folders") as caught:
         photo_folder.load_split(sealed, "val", 16)
     assert "\n" not in str(caught.value)
 

@@ -162,7 +162,7 @@ def test_splits_of_photos_are_those_of_the_training(ready):
     val = photo_folder.load_split(ready, "val", 16)
     for data_dir in (None, ready):
         assert np.array_equal(open_split(metadata, "val", data_dir).images, val.images)
-    with pytest.raises(UserError, match="has the classes Cat, Dog, and the checkpoint knows Cow"):
+    with pytest.raises(UserError, match="has the classes Cat, Dog, but the checkpoint knows Cow"):
         open_split(metadata | {"classes": ["Cow"]}, "val")
     with pytest.raises(UserError, match="not trained on FashionMNIST"):
         open_split(metadata, "val", sample=True)

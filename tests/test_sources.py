@@ -136,7 +136,7 @@ def test_damaged_zips(split, tmp_path):
     path = zipped(write_photos(tmp_path / "photos"), tmp_path / "photos.zip")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="not a whole zip"):
+    with pytest.raises(UserError, match="not a complete zip"):
         split(path)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         member = archive.getinfo("Cat/3.jpg")
@@ -172,7 +172,7 @@ def test_unusable_sources_are_one_line(error_of, tmp_path, layout, arguments, wo
 def test_sources_that_are_none(script, error_of, root, tmp_path):
     out = ("--output", tmp_path / "split")
     assert "nowhere" in script("split_dataset.py", "nowhere", *out, code=2).stderr
-    assert "not a whole zip" in error_of(split_dataset, root / "README.md", *out)
+    assert "not a complete zip" in error_of(split_dataset, root / "README.md", *out)
     other = write_photos(tmp_path / "other", "test_set/{class_name}/{number}.jpg")
     for file in (other / "test_set" / "Cat").iterdir():
         file.write_bytes(b"no photo")
