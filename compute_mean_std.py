@@ -3,11 +3,11 @@
     python compute_mean_std.py data/catsdogs                # writes data/catsdogs/mean_std.json
     python compute_mean_std.py --dataset fashionmnist       # only prints them
 
-All photos have the same weight, whatever their size, since the network sees them all at one size.
-So the mean is the average of the photos' means, and the deviation is that of a random pixel of a
-random photo. One pass over the photos is enough: it counts how often each of the 256 pixel values
-occurs in each channel. Validation and test images are left out, since nothing about them may
-influence training.
+All photos have equal weight regardless of their size, since the network gets all at one size. So
+the mean is the average of the photos' means, and the standard deviation is that of a random pixel
+of a random photo. One pass over the photos is enough: it counts how often each of the 256 pixel
+values occurs in each channel. Validation and test images are left out, since no information about
+them may influence training.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from engine.errors import UserError, quote
 
 def main() -> None:
     args = parse_args()
-    if args.dataset:  # its images have one size
+    if args.dataset:  # FashionMNIST: all images have the same size
         train, _ = fashionmnist.load_train_val(fashionmnist.find())
         counts, images = np.bincount(train.images.ravel(), minlength=256)[None], len(train)
     else:
         counts, images = count_values(args.folder)
     mean, std = mean_and_std(counts)
-    constant = (counts > 0).sum(1) == 1  # where rounding may leave a little of a deviation
+    constant = (counts > 0).sum(1) == 1  # by counts: rounding may leave a deviation just above 0
     if constant.all():
         raise UserError(f"{args.folder}: all training photos are of one colour")
     if constant.any():
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def count_values(folder: Path) -> tuple[np.ndarray, int]:
-    """Count which share of a photo's pixels has each value in each channel; sum over all photos.
+    """Sum, over the training photos, the share of pixels with each value in each channel.
 
     Returns the sums, 3 x 256, and the number of training photos.
 
@@ -83,9 +83,9 @@ def mean_and_std(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, for pixels between 0 and 1.
 
     Args:
-        counts: channels x 256, how often each value occurs, in pixels or in shares of them.
+        counts: channels x 256, how often each value occurs, as numbers or shares of pixels.
     """
-    values, pixels = np.arange(256) / 255, counts.sum(1)  # pixels in each channel
+    values, pixels = np.arange(256) / 255, counts.sum(1)  # pixels per channel
     mean = counts @ values / pixels
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / pixels
     return mean, np.sqrt(variance)

@@ -3,8 +3,8 @@
     python predict.py docs/examples/cat.jpg --checkpoint checkpoints/catsdogs_googlenet.pth
     python predict.py docs/examples --checkpoint checkpoints/clothing_googlenet.pth --json
 
-Takes files and folders. Photos that cannot be read are named at the end, after the answers for the
-others; the exit code is then 2.
+Photos can be files and folders. Photos that cannot be read are listed at the end, after the
+predictions for the others; the exit code is then 2.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
         "--min-confidence",
         type=cli.fraction,
         metavar="P",
-        help='mark a photo "unsure" if its first class is less probable than P, such as 0.9',
+        help='mark a photo "unsure" if its top probability is below P, such as 0.9',
     )
     add("--json", action="store_true", help="print JSON, for programs")
     add("--save-figure", type=figure, metavar="PNG", help="draw the first 32 photos with answers")
@@ -67,11 +67,11 @@ def main() -> None:
 
 
 class Photos:
-    """The photos at some paths, prepared in parallel and in order; those that fail are left out.
+    """Yields the photos at some paths, prepared in parallel, in order; skips those that fail.
 
     Attributes:
-        files: those that were read so far.
-        passed_over: files in folders that are no photos, by their content and by their name.
+        files: the photos read so far.
+        passed_over: files in folders that are not photos, judging by content and by name.
         problems: (path, message) of photos that could not be read.
     """
 
@@ -104,7 +104,7 @@ class Photos:
         self.problems += [(path, f"{path}: no photos in this folder") for path in sorted(barren)]
 
     def prepare(self, file: Path) -> np.ndarray | UserError:
-        """The photo as the network takes it, or why it cannot be read."""
+        """The photo as an array for the network, or the error if it cannot be read."""
         try:
             return self.classifier.prepare(file, self.invert)
         except UserError as error:
@@ -112,7 +112,7 @@ class Photos:
 
 
 def figure(text: str) -> Path:
-    """An argparse type: a path that says PNG."""
+    """An argparse type: a path that ends in .png."""
     path = Path(text)
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"must end in .png, got {text}")
@@ -120,14 +120,14 @@ def figure(text: str) -> Path:
 
 
 def thumbnail(file: Path, channels: int) -> Image.Image:
-    """The photo, small: drawn at their full size, a few may take gigabytes."""
+    """The photo, small: at full size, drawing a few photos may take gigabytes."""
     photo = open_photo(file, channels)
     photo.thumbnail((480, 480))
     return photo
 
 
 def print_table(files: list[Path], rows: list[list[Prediction]], min_confidence: float) -> None:
-    """A line for each photo, marked where its answer is unsure; columns aligned."""
+    """Print a line for each photo in aligned columns, and mark unsure answers."""
     lines = [
         [one_line(file)]
         + [f"{name} {probability:.1%}" for name, probability in row]
@@ -145,7 +145,7 @@ def as_json(
 ) -> list[dict]:
     """A dict for each photo: its file and predictions, or its file and error.
 
-    Where there is a least confidence, "unsure" says whether the answer falls short of it.
+    With a minimum confidence, "unsure" says whether the top probability is below it.
     """
     predicted = [
         {"file": str(f), "predictions": [{"class": n, "probability": p} for n, p in row]}

@@ -4,9 +4,9 @@
     python split_dataset.py photos/ --output data/birds         # a folder for each class in photos/
     python split_dataset.py --download oxford-pets
 
-Writes train/, val/ and test/, manifest.csv (which photo is where) and rejected.csv (what was left
+Writes train/, val/ and test/, manifest.csv (the split of each photo) and rejected.csv (files left
 out, and why). The source is not changed. The same photos and seed give the same split on any
-machine. If the source is split already, its validation and test sets stay as they are; if one of
+machine. If the source is already split, its validation and test sets stay as they are; if one of
 them is missing, it is taken from the training photos.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     splitting.check_output(args.output, args.source, args.overwrite)
     source = OxfordPets() if args.download else open_source(args.source)
     if args.mode != "copy" and isinstance(source, ZipSource):
-        raise UserError(f"{source.path}: files in a zip cannot be linked, only --mode copy")
+        raise UserError(f"{source.path}: files in a zip cannot be linked: use --mode copy")
 
     # Which class each file belongs to, whether it is a usable photo, and where it goes.
     photos = splitting.find_photos(source)
@@ -47,7 +47,7 @@ def main() -> None:
     with splitting.built_beside(args.output) as folder:
         splitting.place_photos(source, photos, folder, args.mode)
         splitting.write_tables(photos, folder)
-        # Someone may have written to the output meanwhile: keep that.
+        # Check again: another program may have written to the output meanwhile.
         splitting.check_output(args.output, args.source, args.overwrite)
     report(photos, source.path, args.output)
 
@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
         type=cli.pathname,
         help="folder or zip: Cat/1.jpg, cat.1.jpg, train/Cat/1.jpg",
     )
-    pets = "instead of SOURCE: 7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB)"
+    pets = "use 7,400 cats and dogs (Oxford-IIIT Pet, 0.8 GB) instead of SOURCE"
     add("--download", choices=["oxford-pets"], help=pets)
     add("--output", type=cli.pathname, default=Path("data/catsdogs"), help="folder to write")
     add("--ratios", type=float, nargs=3, metavar="R", help="train, val and test (0.8 0.1 0.1)")
@@ -81,7 +81,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
-    """Print how many photos went where, what was noticed, and what to do next."""
+    """Print the number of photos in each split and class, notes, and the next command."""
     import pandas as pd
 
     frame = pd.DataFrame([vars(photo) for photo in photos])
@@ -98,8 +98,8 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
         is_altered(source / name) for name in good.name[~good.part.isin(given)]
     ):
         print(
-            "note: augmented, to judge by the folders' names: copies of one photo may be in two "
-            "splits"
+            "note: the photos seem to be augmented, judging by the folders' names: copies of one "
+            "photo may be in two splits"
         )
     leaked = frame.reason.str.startswith("copy: ").sum()
     if leaked:
@@ -107,7 +107,7 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
     groups = [group for _, group in good[good.duplicated("sha256", keep=False)].groupby("sha256")]
     apart = [(group[["split", "class_name"]].nunique() > 1).any() for group in groups]
     for kind, note in (
-        (False, "there more than once, all copies in one split"),
+        (False, "with several copies, all in the same split"),
         (True, "in both given splits or in two classes, kept as given"),
     ):
         names = [
@@ -143,7 +143,7 @@ def report(photos: list[splitting.Photo], source: Path, output: Path) -> None:
 
 
 def count(photos: int) -> str:
-    """So many photos, in words."""
+    """The number of photos as text: "1 photo", "1,234 photos"."""
     return f"{photos:,} photo{'s' if photos != 1 else ''}"
 
 

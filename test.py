@@ -1,4 +1,4 @@
-"""Test a checkpoint on the test set, which no other script uses.
+"""Evaluate a checkpoint on the test set, which no other script uses.
 
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/
@@ -31,7 +31,7 @@ from engine.files import write_json, write_table
 from engine.inference import data_folder, load_classifier, open_split, trained_on_sample
 from engine.provenance import provenance, record_look, sha256
 
-SPLITS = {"test": "test", "val": "validation"}  # --split, and how it is called
+SPLITS = {"test": "test", "val": "validation"}  # --split -> its name in messages
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
     metadata, classes = classifier.metadata, classifier.classes
     images, what, results = open_images(metadata, args.data_dir, args.sample, args.split)
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
-    folder.mkdir(parents=True, exist_ok=True)  # before minutes of judging, in case it cannot be
+    folder.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of computation
 
-    # Its answers, counted.
+    # Its predictions, and the metrics.
     pixels = max(metadata["image_size"], metadata["stored_size"])
     batch_size = args.batch_size or eval_batch_size(pixels, classifier.device)
     logits, labels = classifier.logits(batches(images, batch_size))
@@ -80,10 +80,10 @@ def main() -> None:
         "classes": table.to_dict("index"),
         "provenance": provenance(classifier.device),
     }
-    if results == "test":  # all of the test set, by which a result is reported
+    if results == "test":  # the whole test set
         record_look(summary)
 
-    # The numbers: printed also if the disk is full.
+    # The metrics. Print them even if the disk is full.
     try:
         write_json(summary, folder / "summary.json")
         write_table(table, folder / "classes.csv", float_format="%.4f")
@@ -98,7 +98,7 @@ def main() -> None:
         print(f"temperature {classifier.temperature:.3f}: expected calibration error ", end="")
         print(f"{summary['ece']:.2%} ({summary['ece_uncalibrated']:.2%} without it)", flush=True)
 
-    # What is left to look at.
+    # The pictures.
     report.write_confusion(confusion, classes, folder)
     mistakes = folder / "mistakes.png"
     report.draw_mistakes(images.images, labels, probabilities, classes, mistakes, images.files)
@@ -115,8 +115,8 @@ def parse_args() -> argparse.Namespace:
     add(
         "--data-dir",
         type=cli.pathname,
-        help="the data, if not in the usual place; or any folder or zip of photos, with a folder "
-        "for each class",
+        help="folder of the data, if not the usual one; or any folder or zip of photos with a "
+        "folder for each class",
     )
     add("--split", choices=SPLITS, default="test", help="which images of the data (default: test)")
     add("--sample", action="store_true", help="use the bundled sample's images")
@@ -140,21 +140,21 @@ def parse_args() -> argparse.Namespace:
 def open_images(
     metadata: dict[str, Any], data_dir: Path | None, sample: bool, split: str
 ) -> tuple[ImageDataset | ClassFolders, str, str]:
-    """Open what a checkpoint is to be judged on.
+    """Open the images on which to evaluate a checkpoint.
 
-    Returns the images, what they are, and how the folder of the results ends: all but the whole
-    test set that goes with the checkpoint have one of their own.
+    Returns the images, a description of them, and the suffix of the results' folder: "test" only
+    for the whole test set that belongs to the checkpoint.
 
     Raises:
-        UserError: they cannot be read, or are of classes that the checkpoint does not know.
+        UserError: they cannot be read, or have classes that the checkpoint does not know.
     """
     classes, size, channels = metadata["classes"], metadata["stored_size"], metadata["channels"]
     is_fashionmnist = metadata["dataset"] == "fashionmnist"
     if is_fashionmnist and not (data_dir and holds_photos(data_dir)):
         if split == "val" and sample != trained_on_sample(metadata):
             raise UserError(
-                f"--split val: {'leave out' if sample else 'add'} --sample, as in training: the "
-                "other validation images were training images, some or most of them"
+                f"--split val: {'leave out' if sample else 'add'} --sample, as in training: some "
+                "or most of the other validation images were training images"
             )
         images = open_split(metadata, split, data_dir, sample)
         if list(images.classes) != classes or images.images.shape[1:] != (channels, size, size):
@@ -182,15 +182,13 @@ def open_images(
         raise UserError(f"--split {split}: {folder} is not a split made by split_dataset.py")
     else:
         images = ClassFolders(folder, classes, size, channels, metadata["resize_mode"])
-        doubt = (
-            "is not a split made by split_dataset.py; nothing is known of its photos, some of which"
-        )
+        doubt = "is not a split made by split_dataset.py; its photos are unknown, and some of them"
     print(f"note: {folder} {doubt} may have been training photos", file=sys.stderr)
     return images, folder.as_posix(), results
 
 
 def holds_photos(path: Path) -> bool:
-    """Whether it is a zip, or a folder of any files but FashionMNIST's, which are named -ubyte."""
+    """Whether it is a zip, or a folder with files, but not FashionMNIST's, named -ubyte."""
     files = [file.name for file in path.rglob("*") if file.is_file()]
     is_zip = any(file.is_file() for file in (path, *path.parents))  # or a folder in one
     return is_zip or (bool(files) and not any("-ubyte" in name for name in files))
@@ -204,7 +202,7 @@ def batches(images: ImageDataset | ClassFolders, batch_size: int) -> Iterable:
 
 
 def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
-    """Say which files were not judged."""
+    """Print which files were skipped, and why."""
     if skipped:
         named = "; ".join(one_line(f"{file}: {reason}") for file, reason in skipped[:5])
         rest = "; …" if len(skipped) > 5 else ""

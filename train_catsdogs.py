@@ -8,7 +8,7 @@
 
 Accuracies are on the 1,800 validation photos, times for two CPU cores with bfloat16 unless stated
 (docs/results.md). docs/photos.md has the steps before and after. Writes best.pth, last.pth,
-log.csv, run.json and curves.png to checkpoints/<folder of the data>_<model>/.
+log.csv, run.json and curves.png to checkpoints/<name of the data's folder>_<model>/.
 """
 
 import argparse
@@ -59,8 +59,8 @@ RECIPES = {
     | {
         "image_size": 128,  # trained at 96 px; for 224 px, at 168, which costs three times as much
         "lr": 3e-3,  # a little less than for FashionMNIST: the images vary more
-        "epochs": 45,  # 74 minutes on two cores; the last fifteen brought 0.6 points
-        "warmup_epochs": 8,  # a sixth of the run; not compared with others
+        "epochs": 45,  # 74 minutes on two cores; the last fifteen added 0.6 percentage points
+        "warmup_epochs": 8,  # a sixth of the run; no other value was tried
         "dropout": 0.2,  # enough: training accuracy ends at 97 %, half a point above validation
     },
     "vgg16": COMMON
@@ -74,17 +74,17 @@ RECIPES = {
 }
 # Without batch-norm the rates above diverge or stall at chance (a loss of ln 2).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
-# ImageNet's features need only small changes; a high rate would destroy them.
+# ImageNet's features need only small changes; a high learning rate would destroy them.
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
 FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
-# A cat is still a cat if you see only a quarter of the photo, or in another light. (And mirrored,
-# unlike an arrow to the left: --flip.)
+# A cat is still a cat in a quarter of the photo, or in another light. (Also when mirrored, unlike
+# an arrow to the left: --flip.)
 AUGMENT = {"crop": 0.25, "jitter": 0.2, "erase": 0.1}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
-    """The defaults that go with the options given (see ``cli.parse_training``)."""
+    """The defaults that depend on the given options (see ``cli.parse_training``)."""
     defaults = RECIPES.get(given.model, COMMON)
     if given.batch_norm is False:
         defaults = defaults | PLAIN.get(given.model, {})
@@ -113,24 +113,24 @@ def main() -> None:
     if args.freeze_features and args.init == "scratch":
         raise UserError("--freeze-features needs trained weights: add --init")
     if args.freeze_features and args.aux_heads:
-        raise UserError("--aux-heads: with --freeze-features nothing below the heads is trained")
+        raise UserError("--aux-heads: --freeze-features leaves nothing to train below the heads")
     device, amp = cli.start_training(args)
     if args.train_size is None:
         args.train_size = default_train_size(args)
 
-    # What is known of the photos before they are decoded.
+    # Metadata of the photos, read before they are decoded.
     data_dir = Path(args.data_dir)
     classes = photo_folder.class_names(photo_folder.read_manifest(data_dir))
     dataset = photo_folder.dataset_name(data_dir)
     if resumed and resumed["dataset"] != dataset:
         raise UserError(f"--resume {args.resume}: was trained on another split than {data_dir}")
-    if resumed:  # as the run began, whatever is in mean_std.json now
+    if resumed:  # the values at the start of the run, even if mean_std.json has changed
         mean, std = resumed["mean"], resumed["std"]
     else:
         imagenet = args.init == "imagenet"
         mean, std = NORMALISATION[args.model] if imagenet else photo_folder.read_mean_std(data_dir)
 
-    # Model: before the photos are decoded, so that a wrong option fails at once.
+    # Model: built before the photos are decoded, so that a wrong option fails early.
     seed_generator(torch.default_generator, derive_seed(args.seed, "weights"))
     name, model_args, model = build_model(args, classes, resumed)
     model = model.to(device, memory_format=kind(device).memory_format)
@@ -139,8 +139,8 @@ def main() -> None:
     if args.checkpoint_activations:
         checkpoint_activations(model)
 
-    # Where the run goes, and what testing and predicting will need to know of it.
-    stored_size = max(args.image_size, args.train_size * 4 // 3)  # so that crops need no enlarging
+    # The run's folder, and the metadata that testing and predicting need.
+    stored_size = max(args.image_size, args.train_size * 4 // 3)  # so crops need no upscaling
     metadata = checkpoint.metadata(name, model_args, args) | {
         "dataset": dataset,
         "classes": classes,
@@ -153,10 +153,10 @@ def main() -> None:
     }
     folder = args.output_dir or Path("checkpoints") / f"{data_dir.resolve().name}_{args.model}"
     run = RunFolder(folder, metadata, args.dry_run)
-    run.take()  # before minutes of decoding, in case it cannot be written to
+    run.take()  # if it is not writable, fail before minutes of decoding
 
     # Data: files -> uint8 arrays.
-    with distributed.one_process_first():  # it may have to decode them
+    with distributed.one_process_first():  # the first process may have to decode the photos
         train_set, val_set = (
             photo_folder.load_split(data_dir, split, stored_size, args.limit, not args.dry_run)
             for split in ("train", "val")
@@ -203,18 +203,18 @@ def main() -> None:
             f"{args.train_size} px, {len(val_set)} for validation"
         )
         if args.flip:
-            print("mirrored at random: use --no-flip where left and right tell classes apart")
+            print("mirrored at random: use --no-flip if left and right distinguish classes")
     trainer.fit(train, val, run)
     run.print_results(trainer)
 
 
 def default_train_size(args: argparse.Namespace) -> int:
-    """Pixels a side in training.
+    """The height and width of the training images in pixels.
 
-    A crop shows things larger than the whole photo does, and a network trained on crops is best at
-    judging things that large (Touvron et al. 2019, "Fixing the train-test resolution
-    discrepancy"). So GoogLeNet, which takes any size, trains on smaller images than it will judge,
-    for 56 % of the cost. VGG16's fully connected layers take one size only.
+    In random crops, objects appear larger than in whole photos, and the network is most accurate
+    on objects of that apparent size (Touvron et al. 2019, "Fixing the train-test resolution
+    discrepancy"). So GoogLeNet, which accepts any size, trains on smaller images than in
+    evaluation, for 56 % of the cost. VGG16's fully connected layers accept only one size.
     """
     is_smaller = args.model == "googlenet" and args.augment
     return max(32, args.image_size * 3 // 4) if is_smaller else args.image_size
@@ -223,15 +223,15 @@ def default_train_size(args: argparse.Namespace) -> int:
 def build_model(
     args: argparse.Namespace, classes: list[str], resumed: dict[str, Any] | None
 ) -> tuple[str, dict[str, Any], nn.Module]:
-    """The network with the weights that --init asks for: its name, its arguments, and itself.
+    """Build the network with the weights of --init; return its name, its arguments, and itself.
 
     Raises:
-        UserError: it cannot be built so, or the weights cannot be had.
+        UserError: it cannot be built with these options, or the weights are not available.
     """
     start = None  # the checkpoint to take weights from
-    if resumed:  # the weights come with the rest of the run's state
+    if resumed:  # the trainer loads the weights later, with the rest of the run's state
         name, model_args = resumed["model"], resumed["model_args"]
-        checkpoint.build(create_model, resumed, args.resume)  # fails before taking their memory
+        checkpoint.build(create_model, resumed, args.resume)  # checks that they fit, on meta
     else:
         if args.init not in ("scratch", "imagenet"):
             start = checkpoint.load(args.init)
@@ -251,19 +251,19 @@ def build_model(
         weights = from_torchvision(download_imagenet(args.model, args.batch_norm), model)
     if weights:
         left, total = transfer(weights, model), len(model.state_dict())
-        new = f"new: {', '.join(left)}" if left else "none is new"
+        new = f"newly initialised: {', '.join(left)}" if left else "none is newly initialised"
         if distributed.is_main():
-            print(f"{args.init}: {total - len(left)} of {total} tensors taken; {new}")
+            print(f"{args.init}: copied {total - len(left)} of {total} tensors; {new}")
     return name, model_args, model
 
 
 def check_start(start: dict[str, Any], args: argparse.Namespace) -> None:
-    """Raise a UserError unless the checkpoint that --init names is one of the same network."""
-    if start["model"].rpartition("_")[2] != args.model:  # also of torchvision_ and padded_googlenet
+    """Raise a UserError unless the checkpoint of --init has the same network."""
+    if start["model"].rpartition("_")[2] != args.model:  # torchvision_ or padded_googlenet count
         raise UserError(f"--init {args.init}: holds a {start['model']}, not {args.model}")
     if start["model_args"].get("batch_norm", False) != args.batch_norm:
         option = "--no-batch-norm" if args.batch_norm else "--batch-norm"
-        raise UserError(f"--init {args.init}: takes {option}, as it was trained")
+        raise UserError(f"--init {args.init}: was trained with {option}: add it here, too")
 
 
 def architecture(
@@ -289,7 +289,7 @@ def architecture(
         return args.model, model_args
     if args.freeze_features:
         model_args["aux_heads"] = False  # there is nothing below them to train
-    # ImageNet's weights fit torchvision's variant alone.
+    # ImageNet weights fit only torchvision's variant.
     is_torchvisions = args.init == "imagenet" or (
         start is not None and start["model"] == "torchvision_googlenet"
     )

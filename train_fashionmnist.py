@@ -6,9 +6,9 @@
     python train_fashionmnist.py --model vgg16                  # 94.72 %, 53 minutes
     torchrun --nproc-per-node 2 train_fashionmnist.py --model googlenet
 
-The accuracies are on the validation set, the times for two CPU cores with fast bfloat16 if nothing
-else is said (docs/results.md). The options are in docs/training.md. Writes best.pth,
-last.pth, log.csv, run.json and curves.png to checkpoints/fashionmnist_<model>/.
+Accuracies are on the validation set, times for two CPU cores with fast bfloat16 unless stated
+(docs/results.md). docs/training.md explains the options. Writes best.pth, last.pth, log.csv,
+run.json and curves.png to checkpoints/fashionmnist_<model>/.
 """
 
 import argparse
@@ -35,14 +35,14 @@ from models.googlenet import AuxiliaryLoss
 from models.recompute import checkpoint_activations
 
 COMMON = {
-    "optimizer": "adam",  # tolerates a learning rate that is not the best (docs/papers.md)
+    "optimizer": "adam",  # tolerates a learning rate that is not optimal (docs/papers.md)
     "scheduler": "onecycle",  # high in the middle, almost 0 at the end; a cosine did as well
     "weight_decay": 0.02,  # decoupled, so it can be larger than the 5e-4 of VGG's SGD
     "label_smoothing": 0.05,  # some labels are arguable: shirts, coats, pullovers
     "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets
     "augment": True,  # so that the network does not memorise the training images
     "batch_norm": True,  # allows higher learning rates than the networks as published
-    "batch_size": 128,  # half of VGG's 256: more steps in few epochs
+    "batch_size": 128,  # half of VGG's 256: more steps per epoch
     "accumulate_steps": 1,  # at these sizes every batch fits into memory
 }
 RECIPES = {
@@ -52,15 +52,15 @@ RECIPES = {
         "batch_size": 64,  # twice the steps of 128 in an epoch
         "lr": 4e-3,  # 2e-3 and 8e-3 did equally well in short runs (docs/results.md)
         "epochs": 22,  # 37 minutes at 540 images/s (docs/results.md)
-        "warmup_epochs": 4,  # a fifth of the run; not compared with others
+        "warmup_epochs": 4,  # a fifth of the run; no other value was tried
         "dropout": 0.2,  # 0 and the paper's 0.4 did equally well in short runs
     },
     "vgg16": COMMON
     | {
-        "image_size": 32,  # five poolings leave 1 x 1; 64 px, at four times the cost, was not tried
+        "image_size": 32,  # five max-pools leave 1x1; 64 px, at four times the cost, was not tried
         "lr": 1e-3,  # a quarter of GoogLeNet's: no batch-norm in the fully connected layers
         "epochs": 18,  # 53 minutes at 310 images/s (docs/results.md)
-        "warmup_epochs": 4,  # not compared with others
+        "warmup_epochs": 4,  # no other value was tried
         "dropout": 0.3,  # as for GoogLeNet: the paper's 0.5 is for 74 epochs
     },
 }
@@ -70,13 +70,13 @@ SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take two to
 # three minutes on two cores.
 SAMPLE = {"batch_size": 64, "epochs": 8, "warmup_epochs": 2}
-# Clothes may lie up to two of 28 pixels off the centre. Erasing a part of every fifth image keeps
-# the network from memorising single images. (A mirror image shows the same thing, too: --flip.)
+# Shift by up to two of 28 pixels: clothes need not be centred. Erase a part of every fifth image:
+# it keeps the network from memorising images. (A mirror image has the same class, too: --flip.)
 AUGMENT = {"translate": 2, "erase": 0.2}
 
 
 def recipe(given: argparse.Namespace) -> dict[str, Any]:
-    """The defaults that go with the options given (see ``cli.parse_training``)."""
+    """The defaults that depend on the given options (see ``cli.parse_training``)."""
     defaults = RECIPES.get(given.model, COMMON)
     if given.sample:
         defaults = defaults | SAMPLE
@@ -93,11 +93,11 @@ def main() -> None:
     add("--sample", action="store_true", help="use the bundled 6,000 images")
     args, resumed = cli.parse_training(parser, recipe, "fashionmnist")
     if args.sample and args.data_dir:
-        raise UserError("--data-dir: the sample is in the repository; leave out one of the two")
+        raise UserError("--data-dir: does not go with --sample: leave out one of the two")
     device, amp = cli.start_training(args)
 
     # Data: files -> uint8 arrays -> batches on the device.
-    with distributed.one_process_first():  # it may have to download
+    with distributed.one_process_first():  # the first process may have to download them
         source = fashionmnist.find(args.data_dir, args.sample)
     train_set, val_set = fashionmnist.load_train_val(source, args.sample)
     if args.limit:
@@ -123,7 +123,7 @@ def main() -> None:
     if args.aux_heads is not None:  # else GoogLeNet decides; VGG16 has none
         model_args["aux_heads"] = args.aux_heads
     if resumed and resumed["model_args"] != model_args:
-        raise UserError(f"--resume {args.resume}: its network is not that of its options")
+        raise UserError(f"--resume {args.resume}: its network does not match its options")
     with as_user_error(ValueError):
         name = resumed["model"] if resumed else args.model
         model = create_model(name, **model_args)
@@ -138,12 +138,12 @@ def main() -> None:
     total, warmup = args.epochs * steps, round(args.warmup_epochs * steps)
     scheduler = build_scheduler(optimizer, args.scheduler, args.lr, total, warmup)
 
-    # Training, and what testing and predicting will need to know of it.
+    # Training, and the metadata that testing and predicting need.
     metadata = checkpoint.metadata(name, model_args, args) | {
         "dataset": "fashionmnist",
         "classes": list(fashionmnist.CLASSES),
         "stored_size": fashionmnist.SIZE,
-        "resize_mode": "pad",  # as FashionMNIST's makers did
+        "resize_mode": "pad",  # like FashionMNIST's authors
         "mean": list(mean),
         "std": list(std),
         "flip": args.flip,

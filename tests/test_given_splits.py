@@ -132,7 +132,7 @@ def test_copies_across_given_parts(run, tmp_path):
     assert "already split: val and test as given\n" in out
     assert "5 photos left out of train, since val or test has them, too" in out
     assert "2 photos in both given splits or in two classes, kept as given" in out
-    assert "1 photo there more than once, all copies in one split" in out
+    assert "1 photo with several copies, all in the same split" in out
     rejected = pd.read_csv(tmp_path / "split" / "rejected.csv").set_index("file")["reason"]
     assert rejected.to_dict() == {
         "train/Cat/0.jpg": "copy: the same photo is test/Cat/of train.jpg",

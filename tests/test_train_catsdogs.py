@@ -123,7 +123,7 @@ def test_training_learns_red_from_blue(train):
     ("arguments", "words"),
     [
         (("--freeze-features",), "needs trained weights"),
-        (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing below the heads"),
+        (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing to train below the heads"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(train, arguments, words):
@@ -244,7 +244,7 @@ def test_init_from_fashionmnist(run, ready, fashionmnist_checkpoint, monkeypatch
     arguments = ("--data-dir", ready, *SMALL, "--output-dir", tmp_path / "run")
     printed = run(train_catsdogs, *arguments, "--init", fashionmnist_checkpoint)
     source = checkpoint.load(fashionmnist_checkpoint)["state_dict"]
-    assert "342 of 344 tensors taken; new: linear.weight, linear.bias" in printed.out
+    assert "copied 342 of 344 tensors; newly initialised: linear.weight, linear.bias" in printed.out
     for name, tensor in started.items():
         if name == "conv1.conv.weight":  # one channel's weights shared out to three
             assert torch.allclose(tensor.sum(1, keepdim=True), source[name], atol=1e-6)

@@ -136,7 +136,7 @@ def test_plain_vgg16_leaves_the_plateau(train):
         (("--device", "cuda:99"), "--device cuda:99"),
         (("--data-dir", "nowhere"), "nowhere"),
         (("--resume", "README.md"), "README.md"),
-        (("--sample", "--data-dir", "data/sample"), "--data-dir: the sample is"),
+        (("--sample", "--data-dir", "data/sample"), "--data-dir: does not go with --sample"),
         (("--epochs", "2", "--warmup-epochs", "1.5"), "--warmup-epochs 1.5: at most half"),
     ],
 )
