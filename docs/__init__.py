@@ -1,1 +1,1 @@
-"""The pages, and what computes and draws what is in them."""
+"""The documentation, and the programs that compute its tables and draw its figures."""

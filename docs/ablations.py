@@ -1,4 +1,4 @@
-"""What results/ablations.csv says: each choice against its recipe's run with the same seed.
+"""The ablations of results/ablations.csv: each choice against its recipe, with the same seed.
 
 ``python -m tests.benchmarks ablations`` writes the file; the table of results.md, its picture and
 the explorer read it here.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE = Path(__file__).parent / "results" / "ablations.csv"
-FAR = 5  # points: what a choice loses beyond is marked at the edge of the drawing
+FAR = 5  # points: larger losses are marked at the edge of the drawing
 NAMES = ["group", "choice", "recipe", "instead"]
 
 
@@ -31,7 +31,7 @@ def paired(path: Path = FILE) -> pd.DataFrame:
     numbers of runs where every one diverged.
 
     Raises:
-        UserError: a pair was not trained on one machine and in one precision.
+        UserError: a pair was not trained on the same machine and in the same precision.
     """
     columns = [*NAMES, "seeds", "diverged", "accuracy", "difference", "error"]
     if not path.is_file() or not path.stat().st_size:
@@ -59,7 +59,7 @@ def paired(path: Path = FILE) -> pd.DataFrame:
         if numbers["seeds"]:
             rows.append(dict(zip(NAMES, names, strict=True)) | numbers)
     table = pd.DataFrame(rows, columns=columns)
-    # Stable sorts, the last one first: groups in the file's order, the recipe before all else.
+    # Stable sorts, in reverse order of priority: groups as in the file, each with its recipe first.
     table = table.sort_values("difference", ascending=False, kind="stable", na_position="last")
     table = table.sort_values("choice", key=lambda names: names != "recipe", kind="stable")
     order = list(runs.group.unique())
@@ -81,7 +81,7 @@ def drawing() -> "Figure":
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
     right, top = max(1.0, float((tried.difference + tried.error.fillna(0)).max())), 0
     for name, rows in groups:
-        # By hand: constrained layout of so many axes is not the same each time.
+        # Placed by hand: the constrained layout of so many axes is not reproducible.
         tall, top = 22 * len(rows), top + 30
         box = 205 / WIDTH, 1 - (top + tall) / height, 515 / WIDTH, tall / height
         axes, top = figure.add_axes(box), top + tall + 16

@@ -1,4 +1,4 @@
-"""The tables of what was measured, from results/benchmark_*.csv, which tests/benchmarks writes.
+"""The tables of measurements, from results/benchmark_*.csv, which tests/benchmarks writes.
 
 Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
 """
@@ -156,7 +156,7 @@ def levers(pixels: int) -> Table:
 
 
 def ablations() -> Table:
-    """What results/ablations.csv says: group by group the recipe, then what was tried instead."""
+    """The ablations: in each group the recipe, then the settings that were tried instead."""
     table = [["runs", "choice", "recipe", "instead", "seeds", "accuracy", "difference, points"]]
     for row in paired().itertuples():
         lost = row.diverged == row.seeds

@@ -89,7 +89,7 @@ def drawing() -> "Figure":
 
 
 def right(option: str) -> tuple[int, int]:
-    """How many photos got the answer that ``SAME`` names, and how many were asked about."""
+    """How many photos were classified as ``SAME`` says, and the number of photos."""
     answers = pd.read_csv(ANSWERS).fillna("")
     answers = answers[answers.option == option]
     agree = [

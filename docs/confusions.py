@@ -57,7 +57,7 @@ def fashionmnist_wrong() -> "Figure":
 
 
 def confusion(name: str) -> pd.DataFrame:
-    """How often each class, a row, was taken for each, a column."""
+    """A confusion matrix: rows are true classes, columns predicted ones."""
     return pd.read_csv(RESULTS / f"fashionmnist_{name}_confusion.csv").set_index("true")
 
 

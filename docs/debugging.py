@@ -34,12 +34,12 @@ from engine.files import write_json
 from engine.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
-# What a run needs, and the tests.
+# The files that a run and the tests need.
 COPIED = ("*.py", "pyproject.toml", "data/*.py", "data/sample/*", "engine/*.py", "models/*.py")
 COPIED += ("docs/*.py", "tests/*.py", "checkpoints/*.pth")
-# Where a reader who is to find a mistake would find the answer.
+# Files that would tell a reader the mistake to be found.
 ANSWERS = ("docs/mistakes.py", "docs/debugging.py", "tests/test_debugging.py")
-OUTPUT = "run"  # the folder of a run, in its copy of the repository
+OUTPUT = "run"  # the output folder of a run, in its copy of the repository
 ORDER = 2012  # seed of the order of the secrets
 
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what a run needs of the repository."""
+    """Copy the parts of the repository that a run needs."""
     for pattern in COPIED:
         for path in ROOT.glob(pattern):
             target = folder / path.relative_to(ROOT)
@@ -82,7 +82,7 @@ def apply(mistake: Mistake, tree: Path) -> None:
     """Make the mistake in a copy of the repository.
 
     Raises:
-        UserError: its old text is not in the file, or more than once.
+        UserError: the file does not contain the old text exactly once.
     """
     path = tree / mistake.file
     text = path.read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def apply(mistake: Mistake, tree: Path) -> None:
 
 
 def run_once(name: str, run: Run, mistake: Mistake | None) -> None:
-    """Record a run as NAME.csv (its log) and NAME.json (all else), unless it is there already."""
+    """Record a run as NAME.csv (its log) and NAME.json (the rest), unless they exist."""
     if (RECORDED / f"{name}.json").exists():
         return
     started = time.monotonic()
@@ -106,7 +106,7 @@ def run_once(name: str, run: Run, mistake: Mistake | None) -> None:
             apply(mistake, tree)
         for command in run.before:
             check(python(tree, command))
-        # The same run at a rate at which it stands still, to see where it starts.
+        # The same run with a learning rate of almost 0, to get the loss at the start.
         still = f"{run.script} --limit 64 --epochs 1 --lr 1e-12 --output-dir {OUTPUT}/start"
         check(python(tree, still))
         log = tree / OUTPUT / "log.csv"
@@ -133,10 +133,10 @@ def python(tree: Path, command: str) -> subprocess.CompletedProcess:
 
 
 def check(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
-    """Return it if it ended well.
+    """Return a process if it succeeded.
 
     Raises:
-        UserError: it did not, with the last line that it wrote.
+        UserError: it failed; the message is the last line that it wrote.
     """
     if done.returncode:
         raise UserError(f"{shlex.join(done.args[1:])}: {last_line(done.stderr)}")
@@ -148,13 +148,13 @@ def last_line(text: str) -> str:
 
 
 def train(tree: Path, script: str, stop_after: int) -> str:
-    """Train; return "", or what the script said when it gave up.
+    """Train; return "", or the script's message if the loss was not finite.
 
     Args:
-        stop_after: epochs after which it is interrupted, and resumed; 0: it is not.
+        stop_after: epochs after which to interrupt and resume the run; 0: never.
 
     Raises:
-        UserError: it ended in another way than by a loss that is not finite.
+        UserError: the run failed for another reason.
     """
     command = f"{script} --output-dir {OUTPUT}"
     if stop_after:
@@ -178,21 +178,21 @@ def epochs_in(log: Path) -> int:
 
 
 def probes_of(name: str, mistake: Mistake | None) -> list[str]:
-    """The experiments of a mistake; of a healthy run, those of all that are compared with it."""
+    """The probes of a mistake; of a healthy run, the probes of all mistakes compared with it."""
     mistakes = [mistake] if mistake else [m for m in MISTAKES.values() if m.run == name]
     return list(dict.fromkeys(m.probe for m in mistakes if m.probe))
 
 
 def chosen(number: int) -> str:
-    """The name of the mistake that a reader asks for by number."""
+    """The name of the mistake with the number that a reader chose."""
     return random.Random(ORDER).sample(list(MISTAKES), len(MISTAKES))[number - 1]
 
 
 def hide(number: int, folder: Path | None) -> None:
-    """Make a mistake in a copy of the repository, and say how to look for it.
+    """Make a mistake in a copy of the repository, and print how to look for it.
 
     Raises:
-        UserError: there is something in the folder.
+        UserError: the folder is not empty.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"secret-{number}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -215,7 +215,7 @@ def hide(number: int, folder: Path | None) -> None:
 
 
 def reveal(number: int) -> None:
-    """Say what the mistake of that number was."""
+    """Print the mistake with that number."""
     mistake = MISTAKES[chosen(number)]
     print(f"{mistake.title}, in {mistake.file}. Right:\n\n{mistake.old.rstrip()}")
     print(f"\nWith the mistake:\n\n{mistake.new.rstrip() or '(nothing)'}")

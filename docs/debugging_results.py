@@ -1,4 +1,4 @@
-"""What docs/debugging.py recorded: its curves as pictures, its numbers as tables."""
+"""The results of docs/debugging.py: its curves as pictures, its numbers as tables."""
 
 import json
 import math
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORDED = RESULTS / "debugging"
-ROW, HEAD = 165, 44  # pixels: of a row of panels, of what stands above all of them
-LOGARITHMIC = 10  # a loss above it gets a logarithmic axis
+ROW, HEAD = 165, 44  # pixels: height of a row of panels, and of the space above the first row
+LOGARITHMIC = 10  # a loss above this value gets a logarithmic axis
 
 
 def record(name: str) -> dict[str, Any] | None:
-    """What was recorded of a run, beside its log; None if it was not run yet."""
+    """The record of a run without its log; None if it has not been run yet."""
     path = RECORDED / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def log(name: str) -> pd.DataFrame:
-    """The log of a run; of one whose loss was not finite in the first epoch, no rows."""
+    """The log of a run; without rows if its loss was not finite in the first epoch."""
     path = RECORDED / f"{name}.csv"
     columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns, dtype=float)
 
 
 def draw(folder: Path) -> None:
-    """Write a picture for each part, of what has been run."""
+    """Draw a picture for each part, with the runs recorded so far."""
     for part, title in PARTS.items():
         names = [n for n, m in MISTAKES.items() if m.part == part and record(n) and record(m.run)]
         if names:
@@ -80,7 +80,7 @@ def draw_pair(pair: "list[Axes]", name: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
     mistake = MISTAKES[name]
-    # Wide and pale, so that it is seen below a line that runs along it.
+    # Wide and pale, so that it is visible below another line in the same place.
     healthy = {"color": colour("muted", 0.4), "linewidth": 5, "solid_capstyle": "round"}
     wrong = {"color": colour("convolution"), "marker": ".", "clip_on": False}
     largest = 0.0
@@ -88,7 +88,7 @@ def draw_pair(pair: "list[Axes]", name: str) -> None:
         frame, start = log(run), record(run)["start_loss"]
         losses = [start, *frame.train_loss]
         largest = max(largest, *losses)
-        # The mean of an epoch stands in its middle, where it was most nearly so.
+        # An epoch's mean is drawn in the middle of the epoch, where it fits best.
         pair[0].plot([0, *(frame.epoch - 0.5)], losses, **style)
         pair[1].plot(frame.epoch, frame.val_accuracy, **style)
     pair[0].axhline(math.log(10), color=colour("muted"), linewidth=1, linestyle=(0, (1, 2)))

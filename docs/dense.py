@@ -1,4 +1,4 @@
-"""Judge a trained VGG16 on larger images than it was trained on (VGG, Section 3.2).
+"""Evaluate a trained VGG16 on larger images than it was trained on (VGG, Section 3.2).
 
     python -m docs.dense --checkpoint checkpoints/fashionmnist_vgg16/best.pth
 
@@ -25,7 +25,7 @@ from engine.inference import load_classifier, open_split
 def main() -> None:
     parser = argparse.ArgumentParser(description=cli.summary(__doc__))
     cli.add_checkpoint_options(parser)
-    parser.add_argument("--data-dir", type=Path, help="the data, where it is not as usual")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data, if not the usual one")
     args = parser.parse_args()
     path = cli.chosen_checkpoint(args.checkpoint)
     classifier = load_classifier(path, args.device)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def judged(name: str, scores: torch.Tensor, labels: torch.Tensor) -> tuple[str, float]:
-    """Print the accuracy under a name, and return both."""
+    """Print the accuracy with its name, and return both."""
     accuracy = (scores.argmax(1) == labels).double().mean().item()
     print(f"{name}: {accuracy:.2%}", flush=True)
     return name, accuracy

@@ -31,7 +31,7 @@ PAGE = ROOT / "docs" / "index.html"
 PARTS = ROOT / "docs" / "explorer"
 MODELS = {"vgg16": VGG16, "googlenet": GoogLeNet}
 COLUMNS = ("#1×1", "#3×3 reduce", "#3×3", "#5×5 reduce", "#5×5", "pool proj")  # of Table 1
-CLASSES = 99_991  # no width of the networks: where it turns up, the number of classes stands
+CLASSES = 99_991  # unlike any width of the networks: marks where the number of classes occurs
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def page(seen: dict[str, Any]) -> str:
-    """The whole page; ``seen`` is what trained networks see (explorer_maps.py)."""
+    """The whole page; ``seen``: the pictures of trained networks (explorer_maps.py)."""
     papers = json.loads((PARTS / "papers.json").read_text(encoding="utf-8"))
     data = {
         "networks": {name: network(name, papers[name]) for name in MODELS},
@@ -63,7 +63,7 @@ def page(seen: dict[str, Any]) -> str:
 
 
 def seen_in(text: str) -> dict[str, Any]:
-    """What the trained networks see, as a page has it."""
+    """The pictures of trained networks, as the existing page has them."""
     return json.loads(re.search(r'id="seen">(.*?)</script>', text)[1])
 
 
@@ -71,7 +71,7 @@ def seen_in(text: str) -> dict[str, Any]:
 
 
 def network(name: str, paper: dict[str, Any]) -> dict[str, Any]:
-    """Rows, limits and source of a network, and what its paper says."""
+    """Rows, limits and source of a network, and quotations from its paper."""
     model_class = MODELS[name]
     model = on_meta(model_class, num_classes=CLASSES)
     possible = (size for size in count(1) if refusal(model_class, image_size=size) is None)
@@ -113,7 +113,7 @@ def network(name: str, paper: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusal(model_class: type[nn.Module], **arguments: object) -> str | None:
-    """Why such a network cannot be built, in the words of its ValueError; None if it can be."""
+    """The message of the ValueError if a network cannot be built; None if it can."""
     try:
         on_meta(model_class, **arguments)
     except ValueError as error:
@@ -141,9 +141,9 @@ def paths(model: nn.Module, names: list[str]) -> list[list[dict[str, Any]]]:
 
 
 def layers(module: nn.Module, name: str) -> list[dict[str, Any]]:
-    """Every layer of a module in the order of its forward pass, with what its arithmetic needs.
+    """Every layer of a module in the order of its forward pass, with the numbers to compute it.
 
-    ReLU changes no number that the page shows, and batch-norm is added there.
+    ReLU is left out, since it changes no number on the page. The page itself adds batch-norm.
     """
     if isinstance(module, nn.Conv2d):
         (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
@@ -165,7 +165,7 @@ def layers(module: nn.Module, name: str) -> list[dict[str, Any]]:
         return [{"kind": "normalisation", "name": name}]
     found = []
     for child, part in module.named_children():
-        # A ConvReLU is one layer of the paper: its convolution goes by its name.
+        # A ConvReLU is one layer of the paper: its convolution gets the name of the whole.
         found += layers(part, name if isinstance(module, ConvReLU) else f"{name}.{child}")
     return found
 
@@ -180,7 +180,7 @@ def records(name: str) -> list[dict[str, str]]:
 
 
 def tried() -> list[dict[str, Any]]:
-    """The recipes, and each setting that was tried instead; null for what cannot be known."""
+    """The recipes, and each setting tried instead; null for unknown numbers."""
     table = ablations.paired()
     table["points"] = [
         ablations.with_error(d, e) if d == d else "diverged"

@@ -1,4 +1,4 @@
-"""Which lines of models/*.py make which row of a network's table, found in their syntax trees."""
+"""Find the lines of models/*.py that build each row of a network's table, by their syntax trees."""
 
 import ast
 import re
@@ -9,14 +9,14 @@ Lines = list[list[int]]  # first and last line of each piece, counted from 1
 
 
 class Code:
-    """The source of a network. Its file has the table at its head, a class, and what it calls."""
+    """The source of a network. Its file has a table of widths, a class, and the code it calls."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.text = path, path.read_text(encoding="utf-8")
         self.tree = ast.parse(self.text)
 
     def of_row(self, module: str) -> dict[str, Lines]:
-        """The lines that make a module such as "block1.conv1_1", and the code they call.
+        """The lines that build a module such as "block1.conv1_1", and the code that they call.
 
         These are its entry in the table, where it is built, and where ``forward`` uses it.
         """
@@ -41,7 +41,7 @@ class Code:
         return sorted(self.statements(name))
 
     def table_entry(self, name: str) -> Lines:
-        """Its line in the dict at the head of the file: "block1", or "3a" for inception3a."""
+        """The module's line in the dict at the top: key "block1", or "3a" for inception3a."""
         tables = [node for node in ast.walk(self.tree) if isinstance(node, ast.Dict)]
         return [
             [key.lineno, value.end_lineno]

@@ -1,4 +1,4 @@
-"""What the trained networks see, as small pictures in the explorer's page."""
+"""Feature maps and Grad-CAM of the trained networks, as small pictures for the explorer's page."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ from models.googlenet import GoogLeNet
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = ("fashionmnist_googlenet.pth", "catsdogs_googlenet.pth", "clothing_googlenet.pth")
-CHANNELS = 8  # that are shown of a layer: those with the largest mean
+CHANNELS = 8  # number shown for each layer: those with the largest mean
 PALETTE = (255 * colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8).tobytes()
 
 
@@ -33,7 +33,7 @@ def seen() -> dict[str, Any]:
     _, images = fashionmnist.load_train_val(fashionmnist.SAMPLE, sample=True)
     firsts = [int(np.argmax(images.labels == label)) for label in range(len(images.classes))]
     shown = [(images.classes[images.labels[i]], np.array(images.images[i])) for i in firsts]
-    # Not on the sample's validation images: a network of the full set was trained on most of them.
+    # Not on the sample's validation images: networks of the full set were trained on most of them.
     tested = fashionmnist.load_test(fashionmnist.SAMPLE, sample=True)
     judgement = {"judged": judged(classifier, tested)}
     return {
@@ -64,7 +64,7 @@ def network(
 
 
 def look(classifier: Classifier, image: np.ndarray) -> dict[str, Any]:
-    """A photo, the maps of each row that has any, where the evidence lies, and the answer."""
+    """A photo, the maps of each row that has maps, the Grad-CAM map, and the prediction."""
     rows = FILES[GoogLeNet].table_rows(classifier.model)
     names = [
         modules[0] for _, modules in rows if modules[0] in dict(classifier.model.named_modules())
@@ -93,7 +93,7 @@ def look(classifier: Classifier, image: np.ndarray) -> dict[str, Any]:
 
 
 def judged(classifier: Classifier, images: ImageDataset) -> dict[str, Any]:
-    """All images in one picture, 25 a row, with classes, answers and how sure these are."""
+    """All images in one picture, 25 per row; their classes, predictions and confidences."""
     logits, labels = classifier.logits(eval_loader(images, 100))
     sure, answers = logits.softmax(1).max(1)
     rows = -(-len(images.images) // 25)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEW = 10  # images: bins with fewer say nothing
+FEW = 10  # images: bins with fewer are not drawn
 
 
 def main() -> None:
@@ -153,7 +153,7 @@ def levers() -> "Figure":
 
 
 def label_lines(axes: "Axes", at: float, options: str) -> None:
-    """Options beside an axis, on several lines if need be, an option and its value on one."""
+    """Options as an axis label, on several lines if necessary; no break before a value."""
     together = re.sub(r"(-\S+) (?=[^-])", "\\1\N{NO-BREAK SPACE}", options)
     lines = textwrap.wrap(together, 52, break_on_hyphens=False)
     for number, text in enumerate(lines):

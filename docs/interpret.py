@@ -30,7 +30,7 @@ from engine.report import pyplot, show_image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IMAGES = 1000  # of the validation images that branches are shown
+IMAGES = 1000  # number of validation images for ``branches``
 MODULE = "4c"
 OF_PHOTOS = ("evidence", "branches")  # a JPEG is a fifth of a PNG of photos
 BRANCHES = ("branch_1x1", "branch_3x3", "branch_5x5", "branch_pool")
@@ -41,8 +41,8 @@ def main() -> None:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="of the trained network")
     add("--photo", type=Path, help="the photo to look at (default: the first validation image)")
-    add("--data-dir", type=Path, help="folder of the data, where it is not in the usual places")
-    add("--without", type=int, nargs="+", default=[], metavar="N", help="of the validation images")
+    add("--data-dir", type=Path, help="folder of the data, if not the usual one")
+    add("--without", type=int, nargs="+", default=[], metavar="N", help="validation images to skip")
     add("--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)")
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def draw_filters(classifier: Classifier) -> "Figure":
 
 @torch.inference_mode()
 def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
-    """The photo, and the eight maps of each stage that it excites most."""
+    """The photo, and the eight most active maps of each stage."""
     stages = STAGES[classifier.metadata["model"]]
     _, outputs = activations(classifier, photo[None], stages)
     figure, grid = grid_of_images(8, [24] * (len(stages) + 1))
@@ -145,7 +145,7 @@ def border_share(heat: np.ndarray) -> float:
 
 @torch.inference_mode()
 def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
-    """For each branch of a module, the images that excite two of its choosiest channels most."""
+    """For each branch of a module, the images that activate two selective channels most."""
     plt = pyplot()
     names = [f"inception{MODULE}.{branch}" for branch in BRANCHES]
     peaks, places = ({name: [] for name in names} for _ in range(2))  # of channels on images
@@ -170,7 +170,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
             for axes, best in zip(row, peak[:, channel].argsort(descending=True), strict=False):
                 image = images.images[best]
                 show_image(axes, image)
-                # The cell that answers loudest, as a square of the image.
+                # The cell with the largest activation, as a square of the image.
                 line, column = divmod(int(place[best, channel]), cells)
                 first, size = cell_centres(classifier, f"inception{MODULE}", image.shape[-1])
                 corner = (first + (column - 0.5) * size, first + (line - 0.5) * size)
@@ -183,17 +183,17 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
 def choosy_channels(
     peak: torch.Tensor, labels: torch.Tensor, shown: torch.Tensor, count: int = 2
 ) -> Iterator[int]:
-    """The channels that one class excites much more than the others do, of different classes.
+    """Select channels that one class activates much more than the others, for different classes.
 
     Args:
         peak: images x channels.
-        shown: how often each class has been the favourite of a channel; counted on in place.
+        shown: how often each class was the favourite of a selected channel; updated in place.
     """
     by_class = torch.stack([peak[labels == label].mean(0) for label in range(len(shown))])
     favourite = by_class.argmax(0)
     choosiness = by_class.std(0) / by_class.mean(0).clamp(min=1e-3)
     for _ in range(count):
-        # The choosiest channel whose favourite has been shown least.
+        # The most selective channel among those whose favourite class was shown least.
         rare = shown[favourite] == shown[favourite].min()
         channel = int(choosiness.where(rare, 0).argmax())
         shown[favourite[channel]] += 1

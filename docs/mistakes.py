@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Run:
-    """A training with the real script, of a few minutes.
+    """A training run of a few minutes with the real script.
 
     Attributes:
         script: which script, and its options.
-        before: commands that prepare its data, each the arguments of Python.
+        before: commands that prepare its data, each as arguments of Python.
     """
 
     script: str
     before: tuple[str, ...] = ()
 
 
-# Nothing that hides a mistake: no augmentation, no smoothed labels, no moving average. So a loss
-# begins at ln 10, and training and validation can be compared.
+# No augmentation, label smoothing or moving average, which could hide a mistake. So the loss starts
+# at ln 10, and training and validation can be compared.
 SAMPLE = "train_fashionmnist.py --sample --no-augment --label-smoothing 0 --ema-decay 0"
 RUNS = {
     "googlenet": Run(f"{SAMPLE} --model googlenet --image-size 32 --dropout 0.4 --epochs 8"),
@@ -41,17 +41,17 @@ RUNS = {
 
 @dataclass(frozen=True)
 class Mistake:
-    """A patch, and what it is compared with.
+    """A patch, and the run with which it is compared.
 
     Attributes:
-        title: what was done, in a few words.
+        title: the mistake in a few words.
         part: the picture that shows it.
-        run: the training, a key of RUNS, that is run with it and without.
-        file: what it changes.
-        old, new: the text that is replaced, which the file has once, and what replaces it.
-        test: the test that fails with it; "" if none does.
+        run: a key of RUNS: the training to run with the mistake and without.
+        file: the file that it changes.
+        old, new: the text to replace, which occurs once in the file, and its replacement.
+        test: the test that fails with the mistake; "" if none does.
         probe: the experiment of docs/probes.py that shows it, if the curves may not.
-        stop_after: interrupt the run after so many epochs, and resume it; 0: do not.
+        stop_after: the number of epochs after which to interrupt and resume the run; 0: never.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The networks of the papers, counted: rows, weights, shapes, and how such numbers are written.
+"""The networks of the papers in numbers: rows, weights, shapes, and how to format them.
 
 For the tables and figures of docs/. The networks stand on the meta device: shapes, no arithmetic.
 """
@@ -37,12 +37,12 @@ def parameters(module: nn.Module) -> int:
 
 
 def weights(module: nn.Module) -> int:
-    """The weights of its convolutions, without biases."""
+    """The number of weights of a module's convolutions, without biases."""
     return sum(conv.weight.numel() for conv in convolutions(module))
 
 
 def window(module: nn.Module) -> tuple[int, int, int]:
-    """Size, padding and stride of a convolution or a pooling."""
+    """Kernel size, padding and stride of a convolution or a pooling."""
     sizes = (module.kernel_size, module.padding, module.stride)
     return tuple(size[0] if isinstance(size, tuple) else size for size in sizes)
 
@@ -66,9 +66,9 @@ def times(sizes: tuple[int, ...], space: str = " ") -> str:
 
 @cache
 def outputs(model_class: type[nn.Module], training: bool = False) -> dict[str, tuple[int, ...]]:
-    """The shape of what each module puts out for one image at 224 px, in order; heads in training.
+    """The output shape of each module for one image at 224 px, in order; heads as in training.
 
-    In-place ReLUs and dropout are left out: they make nothing of their own.
+    In-place ReLUs and dropout are left out: they create no new tensor.
     """
     model, seen = on_meta(model_class), {}
     for name, module in model.named_modules():
@@ -92,7 +92,7 @@ def layers_of(model: nn.Module, branch: str = "5x5") -> list[tuple[str, int, int
 
 
 def receptive_field(layers: list[tuple[str, int, int]]) -> list[tuple[str, int]]:
-    """The pixels a side that one unit sees after each layer, given as (name, kernel, stride)."""
+    """The receptive field in pixels after each layer, given as (name, kernel, stride)."""
     field, jump, grown = 1, 1, []
     for name, kernel, stride in layers:
         field += (kernel - 1) * jump  # neighbouring units are ``jump`` pixels apart

@@ -1,4 +1,4 @@
-"""More tables of papers.md: the papers' results, and what each of their ideas costs or saves.
+"""More tables of papers.md: the papers' results, and the cost or saving of each of their ideas.
 
 Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
 """
@@ -31,7 +31,7 @@ def parameters_of_configurations() -> dict[str, int]:
     theirs = torchvision.models
     counted = {"A": theirs.vgg11, "B": theirs.vgg13, "D": theirs.vgg16, "E": theirs.vgg19}
     totals = {name: parameters(on_meta(network)) for name, network in counted.items()}
-    # C has one of nine weights where the last layers of D's blocks 3, 4 and 5 have a 3x3.
+    # C has 1x1 kernels (one weight of nine) where the last layers of D's blocks 3 to 5 have 3x3.
     last = (CONFIG_D[block][-1] for block in ("block3", "block4", "block5"))
     return totals | {"A-LRN": totals["A"], "C": totals["D"] - sum(8 * width**2 for width in last)}
 
@@ -46,12 +46,12 @@ def table_of_depths() -> Table:
 
 
 def class_map(image_size: int) -> int:
-    """Places a side at which the fully convolutional VGG16 classifies an image."""
+    """The number of positions per axis at which the fully convolutional VGG16 classifies."""
     return image_size // 32 - 6  # the first fully connected layer is a 7x7 window
 
 
 def table_of_dense_evaluation() -> Table:
-    """The fully convolutional network on a larger image, against a crop at each of its places."""
+    """The fully convolutional network on a larger image, against a crop at each position."""
     table = [["image", "map before the 7x7", "class map", "MACs, dense", "MACs, crops", "ratio"]]
     fully_connected = sum(row.macs for row in rows_of(VGG16) if row.name.startswith("FC"))
     one_crop = sum(row.macs for row in rows_of(VGG16))
@@ -87,11 +87,11 @@ STAGES = {  # the parts of each network, by the first letters of their modules' 
     },
 }
 COUNTED = nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.LocalResponseNorm
-COUNTED |= Inception  # puts out a copy of what its branches have computed
+COUNTED |= Inception  # its output is a copy of what its branches have computed
 
 
 def costs(model_class: type[nn.Module]) -> dict[str, tuple[int, int, int]]:
-    """Parameters, MACs and values put out, for one image, of every layer."""
+    """Parameters, MACs and number of output values of every layer, for one image."""
     model, found = on_meta(model_class), {}
     for name, size in outputs(model_class).items():
         module = model.get_submodule(name)
@@ -138,7 +138,7 @@ def naive_modules() -> dict[str, tuple[int, int, int]]:
 
 
 def table_of_naive_modules() -> Table:
-    """Without the 1x1 convolutions each module would receive and put out more than the last."""
+    """Channels without the 1x1 convolutions, which grow from module to module."""
     table = [["module", "naive: channels", "MACs", "reduced: channels", "MACs", "ratio"]]
     macs = {row.name: (row.shape, row.macs) for row in rows_of(GoogLeNet)}
     channels, totals = 192, [0, 0]
@@ -155,7 +155,7 @@ def table_of_naive_modules() -> Table:
 
 
 def table_of_shares() -> Table:
-    """Of a module's output channels: how many see 1x1, 3x3, 5x5, or come from the pooling."""
+    """A module's output channels by branch: 1x1, 3x3, 5x5 and pooling."""
     table = [["module", "1x1", "3x3", "5x5", "pooling", "3x3 and 5x5"]]
     for name, widths in INCEPTION.items():
         branches = (widths.n1x1, widths.n3x3, widths.n5x5, widths.pool_proj)
@@ -165,7 +165,7 @@ def table_of_shares() -> Table:
 
 
 def growth(convs: list[nn.Conv2d], sigma: float | None) -> float:
-    """The factor in size of activations through them: σ² x fan-in / 2 a layer, in mean square."""
+    """The growth of activations through layers: σ² x fan-in / 2 per layer, in mean square."""
     square = 1.0
     for conv in convs:
         fan_in = conv.weight[0].numel()

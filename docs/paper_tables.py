@@ -1,4 +1,4 @@
-"""The tables of papers.md: what the papers print, beside what the code computes.
+"""The tables of papers.md: the papers' numbers beside those that the code computes.
 
 Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
 """
@@ -50,7 +50,7 @@ GOOGLENET_TABLE_1 = (
     ("dropout", "", "1x1x1024", "0", "", ""),
     ("linear", "", "1x1x1000", "1", "1000K", "1M"),
 )
-# What does not follow from the widths: ops by over 2M, params by over 1 %.
+# Rows whose printed numbers differ from the computed ones: ops by over 2M, params by over 1 %.
 WRONG_OPS = ("convolution 7x7/2", "inception (5a)")
 WRONG_PARAMS = (*WRONG_OPS, "inception (4c)", "inception (4d)", "inception (5b)")
 
@@ -161,7 +161,7 @@ def table_of_output_sizes() -> Table:
 
 
 def table_of_3a() -> Table:
-    """Its weights, and those of the same windows on all 192 channels."""
+    """The module's weights, and those of the same kernels on all 192 channels."""
     table = [["branch of 3a", "with the reduction", "without"]]
     total = total_direct = 0
     names = ("1x1", "3x3", "5x5", "pooling")
@@ -177,7 +177,7 @@ def table_of_3a() -> Table:
 
 
 def table_of_stacks() -> Table:
-    """VGG, Section 2.3: stacked 3x3 convolutions against one window that sees as much."""
+    """VGG, Section 2.3: stacked 3x3 convolutions against one with the same receptive field."""
     table = [["stack", "sees", "its weights", "of one window", "fewer"]]
     for name, layers in (("two 3x3", 2), ("three 3x3", 3)):
         size = 2 * layers + 1
@@ -197,7 +197,7 @@ def wrong_4d() -> GoogLeNet:
 
 
 def thousands(module: nn.Module) -> str:
-    """Its weights in the K of Table 1, which is 1024."""
+    """Its weights in the K of Table 1: 1024."""
     return f"{weights(module) / 1024:,.1f}K"
 
 
@@ -206,7 +206,7 @@ def table_of_disagreements() -> Table:
     ours, theirs = on_meta(GoogLeNet, aux_heads=False), torchvision.models
     total, heads = parameters(ours), parameters(on_meta(GoogLeNet)) - parameters(ours)
     stem, places = ours.conv1.conv.weight.numel(), 112 * 112
-    separable = 7 * 7 * 3 * 8 + 24 * 64  # 8 maps a channel, then a 1x1 convolution to 64
+    separable = 7 * 7 * 3 * 8 + 24 * 64  # depthwise, 8 maps per channel, then 1x1 to 64
     macs_5a = next(row.macs for row in rows_of(GoogLeNet) if row.name == "inception (5a)")
     google = on_meta(theirs.googlenet, init_weights=False)
     missing = parameters(on_meta(GoogLeNet, batch_norm=True)) - parameters(google)

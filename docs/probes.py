@@ -31,12 +31,12 @@ from models import create_model
 from models.pretrained import transfer, without_classifier
 
 SHIPPED = Path("checkpoints/fashionmnist_googlenet.pth")
-CLOTHES = 100  # photos of each class that the run with frozen layers is given
+CLOTHES = 100  # photos of each class for the run with frozen layers
 Figures = dict[str, float]
 
 
 def opened(run: Path) -> tuple[Classifier, ImageDataset]:
-    """The best network of the run, and the validation images that chose it."""
+    """The best network of the run, and its validation images."""
     classifier = load_classifier(run / "best.pth", "cpu")
     return classifier, open_split(classifier.metadata, "val", sample=True)
 
@@ -46,7 +46,7 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def inputs(run: Path) -> Figures:
-    """Mean and deviation of what the network is fed with: 0 and 1, if all is well."""
+    """Mean and standard deviation of the network's input: 0 and 1 if all is correct."""
     classifier, images = opened(run)
     transform = BatchTransform(classifier.metadata["mean"], classifier.metadata["std"], 28).eval()
     x = transform(torch.from_numpy(images.images))
@@ -61,14 +61,14 @@ def parameters(_run: Path) -> Figures:
 
 
 def twice(run: Path) -> Figures:
-    """How many answers change when the same images are judged a second time."""
+    """How many predictions change if the same images are classified a second time."""
     classifier, images = opened(run)
     one, two = (classifier.logits(eval_loader(images, 250))[0] for _ in range(2))
     return {"answers that change": (one.argmax(1) != two.argmax(1)).float().mean().item()}
 
 
 def batches(run: Path) -> Figures:
-    """Validation of the network as training leaves it, in batches of 250 and of 4."""
+    """Validate the network as training leaves it, in batches of 250 and of 4."""
     classifier, images = opened(run)
     figures = {}
     for size in (250, 4):
@@ -107,7 +107,7 @@ def moved(run: Path) -> Figures:
 
 
 def features(run: Path) -> Figures:
-    """What has become of the frozen layers, and of the task that they were trained for."""
+    """How the frozen layers changed, and the accuracy on the task they were trained for."""
     shipped = checkpoint.load(SHIPPED)
     old = create_model(shipped["model"], **shipped["model_args"])
     checkpoint.load_weights(old, shipped, SHIPPED)
@@ -132,7 +132,7 @@ def features(run: Path) -> Figures:
 
 
 def again(run: Path) -> Figures:
-    """By how much the losses of two short runs with one seed differ."""
+    """The difference between the losses of two short runs with the same seed."""
     logs = []
     for name in ("one", "two"):
         options = f"--sample --image-size 32 --limit 640 --epochs 2 --output-dir {run / name}"

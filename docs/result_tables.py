@@ -29,7 +29,7 @@ def best(name: str) -> str:
 
 
 def minutes(*names: str) -> str:
-    """Of training, in one run or in several that went on from each other."""
+    """Minutes of training, in one run or in several that continued each other."""
     return f"{sum(log(name).seconds.sum() for name in names) / 60:.0f} minutes"
 
 
@@ -41,7 +41,7 @@ def csv(name: str) -> str:
     return f"[csv](results/{name})"
 
 
-# Recorded runs: results/runs.csv says what the logs do not.
+# Recorded runs: results/runs.csv has what the logs lack.
 
 
 def recorded_runs() -> pd.DataFrame:
@@ -56,7 +56,7 @@ def validation(run: pd.Series) -> str:
 
 
 def runs(dataset: str) -> Table:
-    """What differed between the runs on a dataset, and what came of it."""
+    """The differences between the runs on a dataset, and their results."""
     settings = ["model", "pixels", "epochs", "batch", "lr", "dropout", "erased", "machine"]
     head = [*settings, "code at", "validation", "test", "training", "log"]
     table = [["rate" if name == "lr" else name for name in head]]
@@ -84,7 +84,7 @@ def test_looks() -> Table:
 
 
 def front_page() -> Table:
-    """The runs that were tested from the files that are shipped or recorded."""
+    """The runs whose tested checkpoints are shipped or recorded."""
     table = [["data", "model", "image size", "validation", "test", "training"]]
     recorded = recorded_runs()
     for model, size, *earlier, name in (
@@ -117,7 +117,7 @@ def front_page() -> Table:
 
 
 def coverage() -> Table:
-    """How accuracy rises when the least sure answers are left out."""
+    """Accuracy without the least confident predictions."""
     table = [["answers with a probability of at least", "of all", "right"]]
     for row in tested("fashionmnist_googlenet_test.json")["coverage"]:
         at_least = percent(row["min_confidence"]) if row["min_confidence"] else "all"
@@ -126,7 +126,7 @@ def coverage() -> Table:
 
 
 def clothes() -> Table:
-    """What the FashionMNIST network makes of photos of clothes whose class it should know."""
+    """The FashionMNIST network's predictions for photos of clothes whose classes it knows."""
     table = [["GoogLeNet, trained on FashionMNIST", "photos", "right"]]
     for option, label in (("", "as they are"), ("--invert", "with `--invert`")):
         good, asked = right(option)

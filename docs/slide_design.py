@@ -28,7 +28,7 @@ from models.vgg16 import VGG16
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 ACROSS = WIDTH - 2 * MARGIN
-TOP, BOTTOM = 1.45, 6.8  # inches: where the parts under the title may stand
+TOP, BOTTOM = 1.45, 6.8  # inches: the vertical range of the parts under the title
 FONT, MONO = "Arial", "Courier New"  # or Liberation, which is as wide
 TITLE, TEXT, SMALL = 28, 20, 16  # pt
 LETTERS = {  # of Arial, by their width in ems; all others are 0.556 wide
@@ -50,7 +50,7 @@ FOOTERS = (13, 15, 16)  # slide number, footer and date, as types of placeholder
 
 
 def design(deck: Presentation) -> list[SlideLayout]:
-    """Make python-pptx's own template ours; return the layouts: title slide, with list, without."""
+    """Adapt python-pptx's template; return the layouts: title slide, with list, without list."""
     deck.slide_width, deck.slide_height = Inches(WIDTH), Inches(HEIGHT)
     master = deck.slide_master
     theme = master.part.part_related_by(RELATIONSHIP_TYPE.THEME)
@@ -144,7 +144,7 @@ def write(paragraph: _Paragraph, text: str, size: float, shade: THEME = INK) -> 
 
 
 def inches(text: str, size: float) -> float:
-    """About how wide a line of text is: bold letters are wider, and all of Courier's alike."""
+    """Estimate a line's width: bold letters are wider, all letters of Courier equally wide."""
     ems = 0.0
     for piece, kind in runs(text):
         arial = sum(EMS.get(letter, 0.556) for letter in piece)
@@ -153,7 +153,7 @@ def inches(text: str, size: float) -> float:
 
 
 def lines_of(text: str, size: float, width: float) -> int:
-    """About how many lines text takes that is so many inches wide."""
+    """Estimate how many lines a text takes in a box of this width in inches."""
     return max(1, -int(-inches(text, size) // width))
 
 

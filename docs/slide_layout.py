@@ -1,4 +1,4 @@
-"""What stands where on a slide (python-pptx). ``python -m docs.slides`` makes them.
+"""The layout of slides (python-pptx). ``python -m docs.slides`` makes them.
 
 All is native: titles and lists in placeholders, tables, code in text boxes, pictures.
 """
@@ -48,13 +48,13 @@ GAP, COLUMN = 0.3, 3.3  # inches: between parts; for text beside a picture, with
 CELL, CODE, BIG = 18, 17, 40  # pt, as are TEXT and TITLE
 PAD, MARGINS = 0.8, (0.22, 0.06)  # of cells: above and below, in lines; left and right, in inches
 SCALES = (1.3, 1.2, 1.1, 1.0)  # text is enlarged as far as there is room
-STRETCH = 0.6  # by how much of their height lists and tables may grow to fill a slide
+STRETCH = 0.6  # lists and tables may grow by this share of their height to fill a slide
 NUMBER = re.compile(r"\**[-+−]?[\d.,]+( ?(%|[KMG]|px|minutes|(to|of|±) [\d.,]+))*\**$|$")
 Box = tuple[float, float, float, float]  # left, top, width and height in inches
 
 
 def build(talk: list[slides.Slide], folder: Path) -> Presentation:
-    """The presentation; the folder is for files on the way."""
+    """The presentation; the folder is for temporary files."""
     deck = pptx.Presentation()
     deck.core_properties.title, deck.core_properties.author = talk[0].title, ""
     title_layout, list_layout, plain_layout = design(deck)
@@ -79,7 +79,7 @@ def place(slide: pptx.slide.Slide, blocks: list[Block], folder: Path) -> float:
     """Blocks one below the other, but text to the right of a picture that is not wide.
 
     Returns:
-        inches that are left at the foot; less than 0 if there is too little room.
+        inches left at the bottom; below 0 if there is too little room.
     """
     pictures = [block for block in blocks if block.kind == "picture"]
     others = [block for block in blocks if block.kind != "picture"]
@@ -120,14 +120,14 @@ def total(blocks: list[Block], width: float, scale: float) -> float:
 
 
 def fits(blocks: list[Block], width: float, scale: float) -> bool:
-    """Whether blocks can be enlarged so far: there is room, and no line breaks that did not."""
+    """Whether blocks can be enlarged by this factor: they fit, and get no new line breaks."""
     texts = [block for block in blocks if block.kind not in ("code", "flow")]
     unbroken = all(lines(block, width, scale) == lines(block, width, 1) for block in texts)
     return unbroken and total(blocks, width, scale) <= BOTTOM - TOP
 
 
 def lines(block: Block, width: float, scale: float) -> list[int]:
-    """The lines that each row, point or paragraph takes, about."""
+    """Estimate the number of lines of each row, point or paragraph."""
     if block.kind == "table":
         widths = column_widths(block, width, scale)
         return [
@@ -142,7 +142,7 @@ def lines(block: Block, width: float, scale: float) -> list[int]:
 
 
 def height(block: Block, width: float, scale: float) -> float:
-    """Inches, about."""
+    """Estimate the height in inches."""
     if block.kind == "flow":
         return 0.75
     if block.kind == "code":
@@ -156,7 +156,7 @@ def height(block: Block, width: float, scale: float) -> float:
 
 
 def column_widths(block: Block, width: float, scale: float) -> list[float]:
-    """Of a table, without margins: in proportion to the text, the widest ones less if need be."""
+    """Column widths of a table without margins: proportional to the text, wide ones reduced."""
     columns = zip(*block.rows, strict=True)
     whole = [max(inches(cell, CELL * scale) for cell in column) * 1.02 for column in columns]
     room, widest = width - sum(MARGINS) * len(whole), max(whole)

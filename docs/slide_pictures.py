@@ -1,4 +1,4 @@
-"""The pictures of docs/slides.md as PowerPoint takes them, for docs/slide_layout.py."""
+"""Convert the pictures of docs/slides.md for PowerPoint (docs/slide_layout.py)."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from docs import slides
 
 
 def converted(path: str, folder: Path) -> Path:
-    """A picture as PowerPoint takes it: PNG of a drawing, without its margins; JPEG of photos."""
+    """A picture for PowerPoint: a drawing as PNG without margins, photos as JPEG."""
     source, part = slides.picture(path)
     if source.suffix != ".svg":
         target = folder / f"{source.stem}.jpg"

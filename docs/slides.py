@@ -79,7 +79,7 @@ def parse(text: str) -> list[Slide]:
     """The slides of a Markdown page.
 
     Raises:
-        UserError: a slide has no notes, or something stands before the first title.
+        UserError: a slide has no notes, or there is text before the first title.
     """
     slides, part = [], ""
     for kind, content in chunks(text):
@@ -108,7 +108,7 @@ PARTS = re.compile(r"^(```.*?^```|<picture>.*?</picture>|\S.*?)$(?=\n\n|\n*\Z)",
 
 
 def chunks(text: str) -> list[tuple[str, str]]:
-    """What stands between empty lines, and its kind; comments are left out."""
+    """The blocks between empty lines, each with its kind; comments are left out."""
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     return [(STARTS.get(content[0], "text"), content) for content in PARTS.findall(text)]
 
@@ -136,7 +136,7 @@ RUN = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))")
 
 
 def runs(text: str) -> list[tuple[str, str]]:
-    """Text in pieces, each with its kind: "", "code", "bold", or the address of a link."""
+    """The pieces of a text, each with its kind: "", "code", "bold", or the address of a link."""
     pieces = []
     for piece in filter(None, RUN.split(text)):
         if piece.startswith("`"):
@@ -167,8 +167,8 @@ def paragraphs(slide: Slide) -> list[str]:
 def picture(path: str) -> tuple[Path, list[float]]:
     """A picture's file, and the part to show: left, top, width and height in per cent of it.
 
-    The part is what stands behind a "#", in the words of W3C's Media Fragments, which a page
-    on GitHub ignores: picture.jpg#xywh=percent:0,50,100,50 is the lower half.
+    The part follows a "#", in the syntax of W3C's Media Fragments, which GitHub ignores:
+    picture.jpg#xywh=percent:0,50,100,50 is the lower half.
     """
     file, _, part = path.partition("#xywh=percent:")
     return DOCS / file, [float(number) for number in (part or "0,0,100,100").split(",")]

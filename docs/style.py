@@ -1,4 +1,4 @@
-"""One look for all pictures: colours that mean something, and each drawing for light and dark.
+"""The common style of all pictures: colours with a meaning, and drawings for light and dark pages.
 
 No grey has a contrast of 4.5 both on white and on GitHub's dark page: the best has 4.35. So each
 drawing is written twice, as NAME.svg and NAME-dark.svg, and a page chooses by <picture>.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FIGURES, EXAMPLES = (Path(__file__).parent / name for name in ("figures", "examples"))
 LIGHT, DARK = (Path(__file__).with_name(f"style{mode}.mplstyle") for mode in ("", "-dark"))
 MODES = {"": [LIGHT], "-dark": [LIGHT, DARK]}  # ending of the file's name -> style files
-# What each colour of the style files means.
+# The meaning of each colour in the style files.
 KINDS = (
     "convolution",
     "pooling",
@@ -35,8 +35,8 @@ KINDS = (
 WIDTH = 830  # px: how wide GitHub shows a page's picture
 PX = 1 / 96  # inches
 SMALL, NORMAL, LARGE = 9, 9.5, 11  # pt
-ON_SLIDES = 1.25  # how much larger the text of drawings is that slides show, too
-# Readers' own fonts; none is wider than DejaVu Sans, with which all is laid out.
+ON_SLIDES = 1.25  # factor of the text size in drawings that are also on slides
+# The reader's fonts; none is wider than DejaVu Sans, with which the layout is computed.
 FONTS = "-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial"
 
 
@@ -52,7 +52,7 @@ def colour(kind: str, share: float = 1.0) -> tuple[float, ...]:
 
 
 def output_folder(doc: str | None) -> Path:
-    """The folder that a program which draws was asked to write to; made where it is missing."""
+    """The output folder of a drawing program, from its command line; created if necessary."""
     parser = argparse.ArgumentParser(description=cli.summary(doc))
     parser.add_argument(
         "--output-dir", type=Path, default=FIGURES, help="folder to write to (docs/figures)"

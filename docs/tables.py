@@ -1,6 +1,6 @@
 """Write the tables of README.md and docs/ that are computed or measured.
 
-    python -m docs.tables            # write them anew
+    python -m docs.tables            # update them
     python -m docs.tables --check    # exit with 1 and name the pages whose tables are stale
 
 A table stands between two comments, which say what makes it, and is written whole:
@@ -43,10 +43,10 @@ def pages() -> list[Path]:
 
 
 def refresh(text: str) -> str:
-    """A page's text with every marked table as it now is.
+    """A page's text with every marked table updated.
 
     Raises:
-        ValueError: nothing makes a table of that name, or its end is not marked.
+        ValueError: there is no function for a table's name, or its end is not marked.
     """
     done, position = "", 0
     for start in START.finditer(text):
@@ -71,7 +71,7 @@ def markdown(name: str) -> str:
 
 
 def stale() -> dict[Path, str]:
-    """The pages whose tables are not as they now are, and their text with those that are."""
+    """The pages with stale tables, and their updated text."""
     found = {}
     for page in pages():
         text = page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The tables of the talk: from the pages' tables, what a slide has room for.
+"""The tables of the talk: the parts of the pages' tables that fit on a slide.
 
 Each function returns the rows of a table, the head first. ``python -m docs.tables`` writes them.
 """
@@ -24,7 +24,7 @@ CHOICES = (
     ("GoogLeNet at 80 px", "auxiliary heads", "none"),
     ("GoogLeNet", "1x1 reductions", "none"),
 )
-YEARS = {"Kaiming": 2015, "batch-norm": 2015, "Adam": 2015}  # of what the papers could not know
+YEARS = {"Kaiming": 2015, "batch-norm": 2015, "Adam": 2015}  # of methods newer than the papers
 
 
 def networks() -> Table:
@@ -74,12 +74,12 @@ def choices() -> Table:
 
 
 def results() -> Table:
-    """The front page's table without what a slide has no room for."""
+    """The README's table without the columns that do not fit on a slide."""
     return [[row[0], row[1].partition(",")[0], *row[3:]] for row in front_page()]
 
 
 def real_clothes() -> Table:
-    """What two networks make of photos of clothes: trained on FashionMNIST, and on photos."""
+    """Two networks' accuracy on photos of clothes: trained on FashionMNIST, and on photos."""
     _, plain, inverted = clothes()
     test = tested("clothing_googlenet_test.json")
     return [

@@ -123,7 +123,7 @@ def test_training_learns_red_from_blue(train):
     ("arguments", "words"),
     [
         (("--freeze-features",), "needs trained weights"),
-        (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing to train below the heads"),
+        (("--freeze-features", "--init", "imagenet", "--aux-heads"), "nothing to train below"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(train, arguments, words):
