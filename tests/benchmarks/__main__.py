@@ -1,4 +1,4 @@
-"""Measure speed, memory and single choices, side by side with what people would use instead.
+"""Measure speed, memory and single choices, side by side with common alternatives.
 
     python -m tests.benchmarks                              # all sections, two hours or more
     python -m tests.benchmarks training startup --output-dir speed
@@ -47,7 +47,7 @@ SECTIONS = {
     "accuracy": accuracy.benchmark,
     "bookkeeping": bookkeeping.benchmark,
 }
-# They take no part in a run of all sections, and write their files as they go.
+# These are not part of a run of all sections, and write their files during the run.
 ALONE = {"gpu": gpu.benchmark, "ablations": ablations.benchmark, "starts": starts.benchmark}
 
 
@@ -56,16 +56,20 @@ def main() -> None:
         description=cli.summary(__doc__), epilog=f"sections: {', '.join(SECTIONS | ALONE)}"
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="which to run (all)")
-    parser.add_argument("--rounds", type=cli.positive(int), default=3, help="of all tasks (3)")
-    parser.add_argument("--photos", type=Path, help="zip or folder of photos, by classes")
+    parser.add_argument(
+        "--rounds", type=cli.positive(int), default=3, help="repetitions of all tasks (3)"
+    )
+    parser.add_argument("--photos", type=Path, help="zip or folder of photos in class folders")
     parser.add_argument("--output-dir", type=Path, default=Path("docs/results"))
     parser.add_argument(
-        "--smoke", action="store_true", help="gpu, ablations, starts: all, tiny, on the CPU"
+        "--smoke",
+        action="store_true",
+        help="gpu, ablations, starts: run everything at tiny size on the CPU",
     )
     add = parser.add_argument_group("gpu, ablations, starts").add_argument
-    add("--only", nargs="+", metavar="NAME", help="these parts, choices, sets or starts (all)")
-    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="in this order (0 1 2)")
-    add("--minutes", type=cli.positive(float), help="after which no run is started")
+    add("--only", nargs="+", metavar="NAME", help="only these parts, choices, sets or starts (all)")
+    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="run in this order (0 1 2)")
+    add("--minutes", type=cli.positive(float), help="start no run after this time")
     args = parser.parse_args()
     alone = ALONE.get(args.sections[0]) if len(args.sections) == 1 else None
     unknown = set() if alone else set(args.sections) - set(SECTIONS)
@@ -79,7 +83,7 @@ def main() -> None:
         return
     for name in args.sections or SECTIONS:
         if name.startswith("photos") and not args.photos:
-            print(f"{name}: skipped, name some with --photos\n")
+            print(f"{name}: skipped, name photos with --photos\n")
             continue
         table = pd.DataFrame(SECTIONS[name](args))
         table.to_csv(args.output_dir / f"benchmark_{name}.csv", index=False, float_format="%.6g")

@@ -1,4 +1,4 @@
-"""What each choice of the recipes is worth: runs that differ from a recipe in one choice.
+"""Ablations: runs that differ from a recipe in one choice.
 
     python -m tests.benchmarks ablations                        # all that is missing, hours
     python -m tests.benchmarks ablations --minutes 120          # start no run after two hours
@@ -9,7 +9,7 @@ first seed 0 of all choices, then seed 1, so that each run soon has the recipe's
 beside it. Ctrl-C stops at any point; the same command goes on, in the middle of a run too. Two
 commands with different --seeds can run side by side, with OMP_NUM_THREADS=1 on two cores. Runs
 compute as their scripts do, in bfloat16 where that is fast, so make all of one seed on one machine.
-They are judged after their last epoch: the best one would flatter unsteady runs.
+The runs are compared by their last epoch: the best epoch would favour unstable runs.
 """
 
 import argparse
@@ -23,10 +23,10 @@ PHOTOS = Path("data/catsdogs")  # where train_catsdogs.py looks for them
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Make the runs that are missing, and add each to the file when it ends.
+    """Train the missing runs, and add each to the file when it ends.
 
     Raises:
-        UserError: --only names nothing, or the file has a run with other options.
+        UserError: --only has an unknown name, or the file has a run with other options.
     """
     wanted = list(planned(args.seeds, args.only))
     if not (PHOTOS / MANIFEST).is_file() and any(run.group == "photos" for run in wanted):
@@ -37,7 +37,7 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def job_of(run: Run, smoke: bool) -> Job:
-    """The run as one of its script."""
+    """The run as a command of its script."""
     script = GROUPS[run.group].script
     sample = ("--sample",) if smoke and script is CLOTHES else ()
     small = (*SMOKE, *sample) if smoke else ()

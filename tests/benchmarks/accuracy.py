@@ -14,7 +14,7 @@ RECIPE = ("--image-size", 48, "--epochs", 5, "--warmup-epochs", 1, "--no-augment
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Seconds of training, without validation, to each accuracy."""
+    """Seconds of training, without validation, until each accuracy is reached."""
     with tempfile.TemporaryDirectory() as folder:
         run(PYTHON, "train_fashionmnist.py", *RECIPE, "--output-dir", folder)
         log = pd.read_csv(Path(folder) / "log.csv")

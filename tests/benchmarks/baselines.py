@@ -1,12 +1,12 @@
-"""What people would use instead: torchvision's networks, trained as tutorials do.
+"""Baselines: torchvision's networks, trained as in tutorials.
 
     python -m tests.benchmarks.baselines --model vgg16 --image-size 32 -b 128 --limit 2560 \\
         --data-dir D
 
 The plain recipe: datasets.FashionMNIST, Resize and ToTensor with Pillow, worker processes, float32,
 Adam. --timm-style: the same with channels-last and bfloat16 autocast. --compile: that compiled.
-Trains for two epochs and prints the speed of the second, from asking for its first batch to the end
-of its last step.
+Trains for two epochs and prints the speed of the second, from the request of its first batch to the
+end of its last step.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def build(name: str, image_size: int, small_head: bool = False) -> nn.Module:
 def loader(
     root: str, image_size: int, batch_size: int, limit: int, workers: int = 2, pin: bool = False
 ) -> torch.utils.data.DataLoader:
-    """Read FashionMNIST's training images as tutorials do."""
+    """Read FashionMNIST's training images as in tutorials."""
     transform = transforms.Compose(
         [
             transforms.Resize((image_size, image_size)),

@@ -1,4 +1,4 @@
-"""The share of an epoch that goes into checkpoints, logs and curves, not training or validation."""
+"""The share of an epoch spent on checkpoints, logs and curves, not on training or validation."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from engine.trainer import Trainer
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Epochs of about two seconds on two cores, with files written at once and by a thread."""
+    """Epochs of about two seconds on two cores; files written immediately, and by a thread."""
     rows, cpu = [], KINDS["cpu"]
     for model, limit in (("vgg16", 640), ("googlenet", 1024)):
         for background in (False, True):
@@ -34,7 +34,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
 
 
 def share_of_bookkeeping(*options: object) -> dict[str, object]:
-    """Of a run of train_fashionmnist.py, without its first epoch, which warms up."""
+    """The share in a run of train_fashionmnist.py, without its first epoch, a warm-up."""
     _, epochs = train_timed(*options)
     later = epochs[1:]
     share = 1 - (later.train.sum() + later.validate.sum()) / later.whole.sum()
@@ -43,14 +43,14 @@ def share_of_bookkeeping(*options: object) -> dict[str, object]:
 
 
 class TimedTrainer(Trainer):
-    """A Trainer that notes the seconds of each epoch, in all and by what was done."""
+    """A Trainer that records the seconds of each epoch, in total and by activity."""
 
-    epochs: list[dict[str, float]]  # of the run that was last
+    epochs: list[dict[str, float]]  # of the last run
 
     def fit(self, *arguments: object) -> None:
         TimedTrainer.epochs = []
         super().fit(*arguments)
-        self.epochs.append({"start": time.perf_counter()})  # where the last one ended
+        self.epochs.append({"start": time.perf_counter()})  # the end of the last epoch
 
     def train_epoch(self, *arguments: object) -> tuple[float, float, int]:
         self.epochs.append({"start": time.perf_counter()})
@@ -66,7 +66,7 @@ class TimedTrainer(Trainer):
 
 
 def train_timed(*options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run train_fashionmnist.py; its log, and each epoch's seconds: train, validate, whole."""
+    """Run train_fashionmnist.py; return its log, and the seconds of each epoch and its parts."""
     train_fashionmnist.Trainer = TimedTrainer
     try:
         log = train(*options)
@@ -78,14 +78,14 @@ def train_timed(*options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def train(*options: object) -> pd.DataFrame:
-    """Run train_fashionmnist.py in this process; its log.csv."""
+    """Run train_fashionmnist.py in this process; return its log.csv."""
     with tempfile.TemporaryDirectory() as folder:
         call(train_fashionmnist.main, *options, "--output-dir", folder)
         return pd.read_csv(Path(folder) / "log.csv")
 
 
 def call(main: Callable[[], None], *arguments: object) -> str:
-    """Call a script's main with these arguments; what it printed."""
+    """Call a script's main with these arguments; return its output."""
     before, printed = sys.argv, StringIO()
     sys.argv = ["benchmark", *map(str, arguments)]
     try:

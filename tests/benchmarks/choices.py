@@ -10,8 +10,8 @@ import train_fashionmnist
 from engine.errors import UserError
 from tests.benchmarks.variants import configuration_b, normal_weights, without_reductions
 
-# Training images and epochs of each group: what to change for shorter or longer runs. With these a
-# run takes 2 to 4 minutes on one core with fast bfloat16; one of the last group takes 8.
+# Training images and epochs of each group; change them for shorter or longer runs. With these
+# values, a run takes 2 to 4 minutes on one core with fast bfloat16 (8 minutes in the last group).
 BUDGETS = {
     "GoogLeNet": (6_000, 16),
     "VGG B": (4_000, 8),
@@ -20,16 +20,16 @@ BUDGETS = {
     "photos": (3_600, 20),
     "GoogLeNet, half the images": (27_500, 12),
 }
-WARMUP = 2 / 11  # share of the epochs in which the rate rises: four of the recipe's 22
+WARMUP = 2 / 11  # share of the epochs with warm-up: four of the recipe's 22
 
 
 class Change(NamedTuple):
-    """What a run does otherwise than its script.
+    """How a run differs from its script.
 
     Attributes:
         options: of the script.
         network: builds the network instead of ``create_model``.
-        augment: how images are varied, instead of the script's ``AUGMENT``.
+        augment: the augmentation, instead of the script's ``AUGMENT``.
     """
 
     options: tuple[object, ...] = ()
@@ -41,7 +41,7 @@ class Group(NamedTuple):
     """Runs that are compared with each other.
 
     Attributes:
-        recipe: of the run that the others are compared with.
+        recipe: of the run with which the others are compared.
         choices: a choice and the recipe's setting -> settings that are tried instead, each a
             change on top of the recipe.
     """
@@ -52,25 +52,25 @@ class Group(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One row of the file; the recipe's own has neither setting."""
+    """One row of the file; the row of the recipe itself has no settings."""
 
     group: str
     choice: str
     recipe: str
     instead: str
     seed: int
-    change: Change  # from the script, the group's recipe included
+    change: Change  # from the script, including the group's recipe
 
 
 def budget(group: str, share: float = 1.0) -> tuple[object, ...]:
-    """Options for the images of a group, and for this share of its epochs."""
+    """The options for a group's images and this share of its epochs."""
     images, epochs = BUDGETS[group]
     epochs = max(1, round(share * epochs))
     return "--limit", images, "--epochs", epochs, "--warmup-epochs", f"{WARMUP * epochs:.3g}"
 
 
 def without(part: str, script: ModuleType = train_fashionmnist) -> dict[str, float]:
-    """The script's augmentation but for one part."""
+    """The script's augmentation without one part."""
     return {name: value for name, value in script.AUGMENT.items() if name != part}
 
 
@@ -79,7 +79,7 @@ INITIAL_WEIGHTS = {
     "N(0, 0.01)": Change(network=partial(normal_weights, 0.01)),
     "N(0, 0.1)": Change(network=partial(normal_weights, 0.1)),
 }
-# Whole photos, judged at the 48 px of training. Crops are judged at 64 px (``default_train_size``).
+# Whole photos, validated at 48 px as in training. With crops: at 64 px (``default_train_size``).
 WHOLE = ("--image-size", 48, "--train-size", 48)
 GROUPS = {
     "GoogLeNet": Group(
@@ -109,7 +109,7 @@ GROUPS = {
             ("normalisation", "batch-norm, 4e-3"): {"LRN, 1e-3": Change(("--no-batch-norm",))},
             ("moving average", "0.999"): {"none": Change(("--ema-decay", 0))},
             ("dropout", "0.2"): {share: Change(("--dropout", share)) for share in ("0", "0.4")},
-            # In equal time: a core trains on 820, 420 and 290 images of 32, 48 and 64 px a second.
+            # In equal time: one core trains 820, 420 and 290 images/s at 32, 48 and 64 px.
             ("image size", f"32 px, {BUDGETS['GoogLeNet'][1]} epochs"): {
                 f"{size} px, {round(share * BUDGETS['GoogLeNet'][1])} epochs": Change(
                     ("--image-size", size, *budget("GoogLeNet", share))
@@ -151,7 +151,7 @@ GROUPS = {
             }
         },
     ),
-    "GoogLeNet, half the images": Group(  # does what a short run tells hold in a longer one?
+    "GoogLeNet, half the images": Group(  # do the results of short runs hold in longer ones?
         CLOTHES,
         Change(("--model", "googlenet", "--image-size", 32, *budget("GoogLeNet, half the images"))),
         {
@@ -165,10 +165,10 @@ GROUPS = {
 
 
 def planned(seeds: list[int], only: list[str] | None) -> Iterator[Run]:
-    """All runs in order: seed by seed, in each the groups, in each group the recipe first.
+    """All runs in order: by seed, then by group; in each group, the recipe first.
 
     Args:
-        only: choices and groups; each brings the recipe's run of its group.
+        only: choices and groups; each includes the recipe's run of its group.
 
     Raises:
         UserError: one of them does not exist.

@@ -1,4 +1,4 @@
-"""What a GPU brings: its tests, training speed beside three baselines, and seconds to an accuracy.
+"""Measure a GPU: tests, training speed against three baselines, and seconds to an accuracy.
 
     python -m tests.benchmarks gpu --output-dir DIR                 # 8 minutes on one card
     python -m tests.benchmarks gpu --output-dir DIR --only tests    # or training, accuracy, ...
@@ -6,7 +6,7 @@
 
 Writes environment.json, gpu.log and gpu_*.csv to the folder, a row as soon as it is measured, so
 that an interruption costs nothing that was done. What would start after --minutes (8) is left out.
-All runs are in this process, but for the tests: starting and compiling are counted apart.
+All runs but the tests are in this process: starting and compiling are measured separately.
 """
 
 import argparse
@@ -44,7 +44,7 @@ THEIRS = {
     "channels last, bf16": ("--timm-style",),
     "channels last, bf16, compiled": ("--timm-style", "--compile"),
 }
-# Larger batches than by default, which keep a large GPU busy, and a short schedule.
+# Larger batches than the default, which keep a large GPU busy, and a short schedule.
 FAST = (
     "--epochs",
     "12",
@@ -63,7 +63,7 @@ PARTS = ("tests", "training", "accuracy", "bookkeeping", "compiled")
 
 
 class Measurement:
-    """A folder of results, and the time that is left."""
+    """A folder of results, and the remaining time."""
 
     def __init__(self, folder: Path, minutes: float) -> None:
         self.folder, self.end = folder, time.monotonic() + 60 * minutes
@@ -81,7 +81,7 @@ class Measurement:
         self.say(f"{name}: {row}")
 
     def attempt(self, what: str, task: Callable[[], None]) -> None:
-        """Do it if there is time, and go on whatever it meets."""
+        """Run a task if there is time, and continue after any exception."""
         left = self.end - time.monotonic()
         if left <= 0:
             self.say(f"{what}: left out, no time is left")
@@ -98,7 +98,7 @@ class Measurement:
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """All parts, or those that --only names, the most important first."""
+    """Run all parts, or those of --only, the most important first."""
     device = torch.device("cpu") if args.smoke else pick_device("auto")
     if device.type == "cpu" and not args.smoke:
         raise UserError("gpu: torch can use none here; --smoke runs all of it on the CPU")
@@ -118,7 +118,7 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def measure(measurement: Measurement, device: torch.device, args: argparse.Namespace) -> None:
-    """Each part once, then more rounds of the speeds."""
+    """Run each part once, then more rounds of the speed measurements."""
     parts = args.only or PARTS
     tiny = ("--sample", "--limit", 64, "-b", 16, "--epochs", 2, "--image-size", 32)
     workloads = [("googlenet", 32, 16, 48)] if args.smoke else WORKLOADS
@@ -149,7 +149,7 @@ def measure(measurement: Measurement, device: torch.device, args: argparse.Names
 
 
 def tests(measurement: Measurement) -> None:
-    """tests/test_accelerator.py, in a process that sees the GPU."""
+    """Run tests/test_accelerator.py in a process that can use the GPU."""
     command = [PYTHON, "-m", "pytest", "-n", "0", "-q", "-rs", "tests/test_accelerator.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     measurement.say(done.stdout + done.stderr)
@@ -167,7 +167,7 @@ def training(  # noqa: PLR0913 (what names a measurement)
     name: str,
     options: tuple[str, ...],
 ) -> None:
-    """Images a second, end to end, of one recipe; and the peak of the GPU's memory."""
+    """Images per second of one recipe, end to end, and the GPU's peak memory."""
     model, size, batch, limit = workload
     what = ("--model", model, "--image-size", size, "-b", batch, "--limit", limit)
     if device.type == "cuda":
@@ -206,7 +206,7 @@ def accuracy(measurement: Measurement, options: tuple[object, ...]) -> None:
                 "epoch": len(until) or None,  # None: not reached
                 "training, s": until.train.sum() if len(until) else None,
                 "validation, s": until.validate.sum() if len(until) else None,
-                # In the first epoch kernels are chosen and compiled.
+                # The first epoch includes choosing and compiling kernels.
                 "first epoch beyond the second, s": epochs.train[0] - epochs.train[1],
                 "best": log.val_accuracy.max(),
                 "seconds in all": time.perf_counter() - started,
@@ -215,7 +215,7 @@ def accuracy(measurement: Measurement, options: tuple[object, ...]) -> None:
 
 
 def bookkeeping(measurement: Measurement, options: tuple[object, ...]) -> None:
-    """The share of an epoch that is neither training nor validation."""
+    """The share of an epoch outside training and validation."""
     measurement.add("bookkeeping", share_of_bookkeeping(*options))
 
 

@@ -1,4 +1,4 @@
-"""Measuring: tasks in turns, processes and their memory, and the machine's peak."""
+"""Measurement: tasks in turn, processes and their memory, and the machine's peak speed."""
 
 import os
 import statistics
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 class Process(NamedTuple):
-    """A finished command: what it printed, its seconds, its peak memory in MB."""
+    """A finished command: its output, its seconds, its peak memory in MB."""
 
     output: str
     seconds: float
@@ -34,12 +34,12 @@ def run(*command: object, environment: dict[str, str] | None = None) -> Process:
     """Run a command in the repository's folder and measure it and the processes it starts.
 
     Raises:
-        RuntimeError: it failed; the message is what it wrote to standard error.
+        RuntimeError: it failed; the message is its standard error.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         command = list(map(str, command))
         started = time.perf_counter()
-        # On the CPU, like the baselines, even where there is a GPU.
+        # On the CPU, like the baselines, even if there is a GPU.
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", **(environment or {})}
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment)
         samples = [0]
@@ -56,10 +56,10 @@ def run(*command: object, environment: dict[str, str] | None = None) -> Process:
 
 
 def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
-    """Keep noting how many bytes the process and those it started hold (Linux).
+    """Record repeatedly how many bytes the process and its children use (Linux).
 
     Pages of files, which the system can drop and read again, do not count. Counting takes longer
-    the more memory there is, so sleep fifty times as long: the speed must not suffer.
+    with more memory, so sleep fifty times as long: it must not slow the process down.
     """
     while process.returncode is None:
         started = time.perf_counter()
@@ -68,7 +68,7 @@ def sample_memory(process: subprocess.Popen, samples: list[int]) -> None:
 
 
 def memory_of(pid: int) -> int:
-    """The bytes that a process and its children hold; shared memory counts once."""
+    """The bytes that a process and its children use; shared memory counts once."""
     total = 0
     with suppress(OSError):  # it has just ended
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -80,7 +80,7 @@ def memory_of(pid: int) -> int:
 
 
 def round_robin(tasks: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, list]:
-    """Run each task in turn, ``rounds`` times; collect what it returns, or else its seconds."""
+    """Run all tasks in turn, ``rounds`` times; collect their results, or their seconds if None."""
     results: dict[str, list] = {name: [] for name in tasks}
     with tqdm(total=rounds * len(tasks), desc=title, leave=False) as bar:
         for _ in range(rounds):
@@ -99,7 +99,7 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 def matrix_peak(dtype: torch.dtype, size: int = 2048, device: torch.device = CPU) -> float:
-    """Operations a second in the product of two size x size matrices, best of ten."""
+    """Operations per second in the product of two size x size matrices, best of ten."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     best = float("inf")
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""How fast photos are prepared, compared with the usual way, and how much memory that takes."""
+"""Time and memory of preparing photos, compared with the usual way."""
 
 import argparse
 import tempfile
@@ -53,7 +53,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
 
 
 def mean_and_deviation(split: Path) -> dict[str, Callable[[], object]]:
-    """compute_mean_std.py's way, the usual way, and the script including the start of Python."""
+    """Our method, the usual one, and compute_mean_std.py including the start of Python."""
     return {
         "256 counts a channel, as compute_mean_std.py": lambda: discard(count_values(split)),
         "two passes with Pillow and NumPy": lambda: two_passes(split),
@@ -115,7 +115,7 @@ def seconds(*command: object) -> float:
 
 
 def two_passes(split: Path) -> None:
-    """What tutorials do: one pass for the mean, another for the deviation from it."""
+    """The method of tutorials: one pass for the mean, another for the standard deviation."""
     files = [file for file in (split / "train").rglob("*") if file.is_file()]
     total, pixels = np.zeros(3), 0
     for file in files:

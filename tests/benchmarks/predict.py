@@ -1,4 +1,4 @@
-"""predict.py on folders, beside a DataLoader of two workers with the same network and decoder.
+"""predict.py on folders, against a DataLoader with two workers, the same network and decoder.
 
 As a program, it is that DataLoader: python -m tests.benchmarks.predict FOLDER CHECKPOINT
 """
@@ -17,13 +17,13 @@ from engine import checkpoint
 from engine.inference import BATCH_SIZE, Classifier, load_classifier
 from tests.benchmarks.harness import PYTHON, round_robin, run, summary
 
-# A network at 32 px takes so little time that reading counts.
+# A network at 32 px takes so little time that reading speed matters.
 CHECKPOINT, SIZE = "checkpoints/fashionmnist_googlenet.pth", 32
 FEW, MANY = 2000, 20_000
 
 
 def benchmark(args: argparse.Namespace) -> list[dict]:
-    """Photos a second, from the start of Python to the last answer, and peak memory."""
+    """Photos per second, from the start of Python to the last prediction, and peak memory."""
     with tempfile.TemporaryDirectory() as temporary:
         few, many = (make_photos(Path(temporary) / str(count), count) for count in (FEW, MANY))
         saved = checkpoint.load(CHECKPOINT)
@@ -66,7 +66,7 @@ def make_photos(folder: Path, count: int) -> Path:
 
 
 class Photos(Dataset):
-    """The photos of a folder, prepared one by one, with labels that mean nothing."""
+    """The photos of a folder, prepared one by one, with dummy labels."""
 
     def __init__(self, classifier: Classifier, folder: Path) -> None:
         self.classifier, self.files = classifier, sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Runs of the training scripts that go on where they were stopped, each a row of one file."""
+"""Resumable runs of the training scripts, each a row of one file."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ from engine.provenance import git
 from tests.benchmarks.bookkeeping import call
 from tests.benchmarks.harness import ROOT
 
-RUNNING = ROOT / "checkpoints"  # <name of the file>/ holds runs under way, or stopped
+RUNNING = ROOT / "checkpoints"  # <name of the file>/ holds unfinished runs
 SMOKE = ("--limit", 64, "-b", 16, "--epochs", 1, "--warmup-epochs", 0)
 
 
@@ -29,11 +29,11 @@ class Job(NamedTuple):
     """A run of a training script.
 
     Attributes:
-        name: to print, without the seed.
+        name: for messages, without the seed.
         columns: which tell its row from all others: first what is compared only with itself, such
             as a set of photos; "seed" is one of them.
         options: of the script, without --seed and --output-dir.
-        replaced: names of the script's module, at least one, and what stands in for them.
+        replaced: names of the script's module, at least one, with their replacements.
     """
 
     name: str
@@ -44,21 +44,21 @@ class Job(NamedTuple):
 
 
 def make_missing(jobs: list[Job], path: Path, minutes: float | None) -> None:
-    """Make the runs that the file lacks, and add each to it when it ends.
+    """Train the runs that the file lacks, and add each to it when it ends.
 
     Args:
-        minutes: after which none is started.
+        minutes: start no run after this time.
 
     Raises:
         UserError: the file has a run with other options.
-        SystemExit: stopped by a signal; the run can go on.
+        SystemExit: stopped by a signal; the run can be resumed.
     """
     end = time.monotonic() + 60 * (minutes or math.inf)
     for number, job in enumerate(jobs, 1):
         if is_done(job, path):
             continue
         if time.monotonic() >= end:
-            print(f"{minutes:g} minutes are over: the same command goes on")
+            print(f"{minutes:g} minutes are over: run the same command to continue")
             return
         print(f"{number} of {len(jobs)}: seed {job.columns['seed']}, {job.name}", flush=True)
         row = measure(job, RUNNING / path.stem)
@@ -69,10 +69,10 @@ def make_missing(jobs: list[Job], path: Path, minutes: float | None) -> None:
 
 
 def is_done(job: Job, path: Path) -> bool:
-    """Whether the file has that run.
+    """Whether the file has this run.
 
     Raises:
-        UserError: it has, but with other options: the two cannot be compared.
+        UserError: it has the run with other options, so results cannot be compared.
     """
     if not path.exists():
         return False
@@ -90,13 +90,13 @@ def is_done(job: Job, path: Path) -> bool:
 
 
 def measure(job: Job, running: Path) -> dict[str, object]:
-    """Train, or go on with it, in this process; the row for the file.
+    """Train or resume the run, in this process; return its row for the file.
 
     Args:
-        running: the folder for runs that are under way.
+        running: the folder for unfinished runs.
 
     Raises:
-        SystemExit: stopped by a signal; the run can go on.
+        SystemExit: stopped by a signal; the run can be resumed.
     """
     device = pick_device("auto")
     identity = f"{tuple(job.columns.values())} {job.options}"
@@ -108,7 +108,7 @@ def measure(job: Job, running: Path) -> dict[str, object]:
         with patch.multiple(job.script, **job.replaced):
             call(job.script.main, *(["--resume", last] if last.exists() else start))
     except Interrupted as stop:
-        print("stopped; the same command goes on", flush=True)
+        print("stopped; run the same command to continue", flush=True)
         sys.exit(128 + stop.signal)
     except UserError as error:
         diverged = "the loss became" in str(error)

@@ -1,4 +1,4 @@
-"""What each lever costs and gains, and how cost scales with epochs, images and pixels."""
+"""Speed and memory of each option, and how cost scales with epochs, images and pixels."""
 
 import argparse
 from functools import partial
@@ -38,7 +38,7 @@ LEVERS = {
 
 
 def memory(args: argparse.Namespace) -> list[dict]:
-    """Images a second and megabytes of VGG16 at 224 and at 32 px with each lever, and ratios."""
+    """Images per second and megabytes of VGG16 at 224 and 32 px with each option, and ratios."""
     rows = []
     for base, levers in LEVERS.items():
         tasks = {
@@ -63,9 +63,9 @@ def memory(args: argparse.Namespace) -> list[dict]:
 
 
 def cost(args: argparse.Namespace) -> list[dict]:
-    """What more epochs, more images and larger images cost GoogLeNet.
+    """GoogLeNet's cost of more epochs, more images and larger images.
 
-    All with auxiliary heads, which start at 80 px. Seconds are those of the last epoch.
+    All have auxiliary heads, which need 80 px. Seconds are those of the last epoch.
     """
     rows = []
     for epochs, images, size in (

@@ -1,4 +1,4 @@
-"""Images a second: training end to end, inference, input pipelines, one process against two."""
+"""Images per second: training end to end, inference, input pipelines, one process against two."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ WORKLOADS = (
     ("vgg16", 32, 128, 1280),
     ("googlenet", 64, 64, 2560),
 )
-# As torchvision's of that name, and with one loss, like the baselines.
+# Like torchvision's network of the same name, and with a single loss, like the baselines.
 SAME_NETWORK = {"vgg16": ["--no-batch-norm"], "googlenet": ["--no-aux-heads"]}
 LAST = torch.channels_last
 OURS, PLAIN, TIMM = "this repository", "plain recipe", "timm-style recipe"
@@ -39,7 +39,7 @@ HEADS = "this repository, auxiliary heads"
 
 
 def training(args: argparse.Namespace) -> list[dict]:
-    """train_fashionmnist.py and the two recipes of baselines.py: loader, augmentation and all."""
+    """train_fashionmnist.py and the recipes of baselines.py, including loader and augmentation."""
     rows = []
     with raw_fashionmnist() as raw:
         for model, size, batch, limit in WORKLOADS:
@@ -81,7 +81,7 @@ def train(
     launcher: tuple[object, ...] = (),
     environment: dict[str, str] | None = None,
 ) -> tuple[float, float]:
-    """Run train_fashionmnist.py; return images a second in its last epoch, and its megabytes."""
+    """Run train_fashionmnist.py; return images per second in its last epoch, and megabytes."""
     log, process = run_training(*options, epochs=epochs, launcher=launcher, environment=environment)
     return float(log.images_per_second.iloc[-1]), process.megabytes
 
@@ -97,7 +97,7 @@ def run_training(
     launcher: tuple[object, ...] = (),
     environment: dict[str, str] | None = None,
 ) -> tuple[pd.DataFrame, Process]:
-    """Run train_fashionmnist.py in a process; its log, and the process."""
+    """Run train_fashionmnist.py in a process; return its log, and the process."""
     with tempfile.TemporaryDirectory() as folder:
         where = ("--epochs", epochs, "--output-dir", folder)
         script = ("train_fashionmnist.py", *options, *where)
@@ -106,15 +106,15 @@ def run_training(
 
 
 def train_baseline(*command: object) -> tuple[float, float]:
-    """Run a recipe of baselines.py; return the same."""
+    """Run a recipe of baselines.py; return images per second and megabytes."""
     process = run(*command)
     return json.loads(process.output)["images_per_second"], process.megabytes
 
 
 def training_operations(model: str, size: int, aux_heads: bool) -> int:
-    """Operations of training on one image: two a MAC, once forward and twice backward.
+    """Operations of training on one image: two per MAC, once forward and twice backward.
 
-    The first layer goes backward once: its input needs no gradient.
+    The first layer counts only once backward, since its input needs no gradient.
     """
     module = {"vgg16": vgg16, "googlenet": googlenet}[model]
     model_args = {"in_channels": 1, "num_classes": 10, "image_size": size}
@@ -127,7 +127,7 @@ def training_operations(model: str, size: int, aux_heads: bool) -> int:
 
 
 def compiled(args: argparse.Namespace) -> list[dict]:
-    """train_fashionmnist.py with and without --compile; the seconds that compiling takes."""
+    """train_fashionmnist.py with and without --compile, and the seconds of compiling."""
     rows = []
     for model, size, batch, limit in WORKLOADS[2:]:
         what = ("--model", model, "--image-size", size, "-b", batch, "--limit", limit)
@@ -145,7 +145,7 @@ def compiled(args: argparse.Namespace) -> list[dict]:
 
 
 def inference(args: argparse.Namespace) -> list[dict]:
-    """The networks alone at 224 px, in batches of 32, against torchvision's."""
+    """Only the networks, at 224 px in batches of 32, against torchvision's."""
     rows = []
     images = torch.randint(256, (32, 1, 224, 224), dtype=torch.uint8)
     transform = BatchTransform(fashionmnist.MEAN, fashionmnist.STD, 224)
@@ -174,7 +174,7 @@ def predict_baseline(model: nn.Module, images: torch.Tensor, batches: int, amp: 
 
 
 def input_pipelines(args: argparse.Namespace) -> list[dict]:
-    """Reading and augmenting alone: here in the training process, there in two workers."""
+    """Only reading and augmenting: ours in the training process, theirs in two workers."""
     rows = []
     with raw_fashionmnist() as raw:
         train_set, _ = fashionmnist.load_train_val(fashionmnist.find())
@@ -222,7 +222,7 @@ def processes(args: argparse.Namespace) -> list[dict]:
 def speed_rows(
     labels: dict, tasks: dict[str, Callable[[], object]], images: int, rounds: int
 ) -> list[dict]:
-    """Time tasks that take that many images each; a row for each: images a second, and ratio."""
+    """Time tasks of so many images; return a row for each: images per second, and ratio."""
     timed = {name: partial(discard, task) for name, task in tasks.items()}
     for task in timed.values():
         task()  # warm up

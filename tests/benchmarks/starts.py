@@ -1,4 +1,4 @@
-"""What photos are worth, by what training starts from: GoogLeNet on more and more of them.
+"""GoogLeNet's accuracy by the number of training photos and the weights it starts from.
 
     python -m tests.benchmarks starts                           # all that is missing, hours
     python -m tests.benchmarks starts --minutes 120             # start no run after two hours
@@ -12,7 +12,7 @@ but scratch is tried twice: with all layers trained, and with the last one alone
 Adds a row to docs/results/starts.csv when a run ends, and goes on as ablations.py does: runs that
 are there are left out, first come those of seed 0, Ctrl-C stops at any point, and two commands with
 different --seeds or --only can run side by side. Photos are taken away from training alone: all
-runs of a set are judged on its whole validation set, after their last epoch.
+runs of a set are validated on its whole validation set, after their last epoch.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from tests.benchmarks.choices import WARMUP
 from tests.benchmarks.runs import SMOKE, Job, make_missing
 
 DATA = Path("data")  # each set is a folder in it
-STARTS = {  # what --init is given
+STARTS = {  # name -> the value of --init
     "scratch": "scratch",
     "fashionmnist_googlenet": "checkpoints/fashionmnist_googlenet.pth",
     "catsdogs_googlenet": "checkpoints/catsdogs_googlenet.pth",
     "imagenet": "imagenet",
 }
-NETWORK = {"imagenet"}  # starts that need a connection
-FROZEN = 1 / 3  # share of the epochs where the last layer alone is trained: it learns fast
+NETWORK = {"imagenet"}  # starts that need an internet connection
+FROZEN = 1 / 3  # share of the epochs if only the last layer is trained: it learns fast
 
 
 class Photos(NamedTuple):
@@ -62,11 +62,11 @@ SETS = {
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Make the runs that are missing, and add each to the file when it ends.
+    """Train the missing runs, and add each to the file when it ends.
 
     Raises:
-        UserError: --only names nothing, a set cannot be read, or the file has a run with other
-            options.
+        UserError: --only has an unknown name, a set cannot be read, or the file has a run with
+            other options.
     """
     sets, starts = chosen(args.only)
     totals = {}
@@ -81,7 +81,7 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def chosen(only: list[str] | None) -> tuple[list[str], list[str]]:
-    """The sets and the starts that --only names: without a set all, without a start all offline.
+    """The sets and starts of --only; if it names no set, all; if no start, all offline ones.
 
     Raises:
         UserError: one of the names does not exist.
@@ -97,7 +97,7 @@ def chosen(only: list[str] | None) -> tuple[list[str], list[str]]:
 def planned(
     seeds: list[int], totals: dict[str, int], starts: list[str], smoke: bool
 ) -> Iterator[Job]:
-    """All runs in order: seed by seed, in each the sets, in each set from few photos to all.
+    """All runs in order: by seed, then by set, then from few photos to all.
 
     Args:
         totals: set -> how many training photos it has. Where they are fewer than a number of
@@ -105,7 +105,7 @@ def planned(
     """
     for seed in seeds:
         for name, total in totals.items():
-            # A later key replaces the same earlier one: the last is for all photos.
+            # A later entry replaces an earlier one with the same key: the last is for all photos.
             epochs = {min(count or total, total): n for count, n in SETS[name].epochs.items()}
             for count, whole in epochs.items():
                 for start in SETS[name].starts:
@@ -142,10 +142,10 @@ def job_of(columns: dict[str, str | int], seed: int, trained: str, epochs: int, 
 
 
 def with_training_photos(count: int) -> SimpleNamespace:
-    """``data.photo_folder`` with a ``load_split`` whose training set has only so many photos.
+    """``data.photo_folder`` with a ``load_split`` that limits the number of training photos.
 
-    They are of all classes, since photos are in the order of their hashes. (--limit would leave out
-    validation photos, too.) All are decoded, so that runs with more photos find them.
+    They are of all classes, since photos are sorted by hash. (--limit would leave out validation
+    photos, too.) All photos are decoded, so that runs with more photos find them in the cache.
     """
 
     def load_split(

@@ -1,4 +1,4 @@
-"""How long predict.py takes, from the start of the process to its answer on one photo."""
+"""The time of predict.py from the start of the process to its prediction for one photo."""
 
 import argparse
 import tempfile
@@ -23,7 +23,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
             predict = ["predict.py", photo, "--checkpoint", checkpoint]
             tasks[f"predict.py, {checkpoint.stem}"] = partial(seconds, *predict)
         for task in tasks.values():
-            task()  # once, to have all files in memory
+            task()  # once, so that all files are cached in memory
         results = round_robin(tasks, 3 * args.rounds, "startup")
     medians = {name: summary(times) for name, times in results.items()}
     base = medians["import torch, torchvision"]["median"]

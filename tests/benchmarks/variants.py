@@ -16,9 +16,9 @@ Arguments = int | float | bool | None
 
 
 def configuration_b(kernels: tuple[int, ...], _name: str, **model_args: Arguments) -> VGG16:
-    """VGG's configuration B with convolutions of these kernels in each block: (3, 3) in the paper.
+    """VGG's configuration B with convolutions of these sizes in each block: (3, 3) in the paper.
 
-    With (5,) it is the shallow net of Section 4.1, a 5x5 convolution instead of each pair.
+    With (5,) it is the shallow net of Section 4.1: one 5x5 convolution replaces each pair of 3x3.
     """
     model = VGG16(**model_args)
     channels = model_args["in_channels"]
@@ -33,7 +33,7 @@ def configuration_b(kernels: tuple[int, ...], _name: str, **model_args: Argument
 
 
 def normal_weights(std: float, name: str, **model_args: Arguments) -> nn.Module:
-    """A network all of whose kernels and matrices start from N(0, std); biases from zero."""
+    """A network with all kernels and matrices initialised from N(0, std), and biases with 0."""
     model = create_model(name, **model_args)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -44,7 +44,7 @@ def normal_weights(std: float, name: str, **model_args: Arguments) -> nn.Module:
 def without_reductions(_name: str, **model_args: Arguments) -> GoogLeNet:
     """GoogLeNet whose 3x3 and 5x5 convolutions see all channels, as in its Figure 2(a).
 
-    Unlike there, the pooling keeps its 1x1 projection, so that all widths stay those of Table 1.
+    Unlike the figure, the pooling keeps its 1x1 projection, so that the widths stay Table 1's.
     """
     model = GoogLeNet(**model_args)
     for module in model.modules():
