@@ -197,6 +197,11 @@ def parse_training(
     if not resumed["dataset"].startswith(dataset):
         raise UserError(f"--resume {args.resume}: belongs to another script")
     check_config(parser, resumed["config"], args.resume)
+    last = args.resume.with_name("last.pth")
+    if last.exists() and not last.samefile(args.resume):
+        raise UserError(
+            f"--resume {args.resume}: would overwrite {last}: move it to a folder of its own"
+        )
     parser.set_defaults(**dict.fromkeys(vars(args)))
     given = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name, value in given.items():

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,7 +81,7 @@ class RunFolder:
             for path in self.folder.glob(f".{name}-*"):
                 path.unlink(missing_ok=True)
         if trainer.epoch == trainer.step == 0:
-            self.make_room()
+            self.make_room(FILES)
         else:
             self.find_best(trainer)
             if trainer.epoch >= trainer.settings.epochs:  # a full disk may have prevented these
@@ -97,9 +97,9 @@ class RunFolder:
             f"{precision} on {describe(trainer.device)}, steps an epoch: {steps_per_epoch}"
         )
 
-    def make_room(self) -> None:
-        """Move the files of an earlier run in the folder to its subfolder previous-N/."""
-        left = [self.folder / name for name in FILES if (self.folder / name).exists()]
+    def make_room(self, names: Iterable[str]) -> None:
+        """Move those of an earlier run's files that are in the folder to previous-N/ in it."""
+        left = [self.folder / name for name in names if (self.folder / name).exists()]
         if left:
             number = 1
             while (self.folder / f"previous-{number}").exists():
@@ -113,25 +113,27 @@ class RunFolder:
     def find_best(self, trainer: "Trainer") -> None:
         """Check that best.pth is still in the same folder as the last.pth that is resumed.
 
-        Otherwise the final message would name a file that does not exist.
+        Otherwise the final message would name a file that does not exist. Another run's best.pth
+        moves aside, with what else that run has left there.
 
         Raises:
             UserError: best.pth is missing, and no epoch is left in which to write another one.
         """
-        if not trainer.best:
-            return
         path = self.folder / "best.pth"
         try:
             metrics = checkpoint.load(path)["metrics"]
         except UserError:
-            metrics = None
-        if metrics == trainer.best:
+            metrics = {}
+        if trainer.best and metrics == trainer.best:
             return
-        lost = f"{path}: missing, or not from this run (epoch {trainer.best['epoch']})"
-        if trainer.epoch >= trainer.settings.epochs:
-            raise UserError(f"{lost}: put it beside last.pth; there is no epoch left to train")
-        print(f"note: {lost}: the best of the remaining epochs will be kept")
-        trainer.best = {}
+        if trainer.best:
+            lost = f"{path}: missing, or not from this run (epoch {trainer.best['epoch']})"
+            if trainer.epoch >= trainer.settings.epochs:
+                raise UserError(f"{lost}: put it beside last.pth; there is no epoch left to train")
+            print(f"note: {lost}: the best of the remaining epochs will be kept")
+            trainer.best = {}
+        if path.exists():
+            self.make_room(name for name in FILES if name != "last.pth")
 
     def __enter__(self) -> "RunFolder":
         return self

@@ -89,6 +89,30 @@ def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, 
         train("--resume", whole / "last.pth")
 
 
+@pytest.mark.parametrize("step", [2, 7])
+def test_going_on_beside_another_run_moves_that_aside(train, interrupted, step):
+    """Stopped in the first or second epoch, and last.pth put into the folder of another run."""
+    whole, stopped = interrupted("--seed", 1, step=step)
+    other = train(*SMALL, "--epochs", "1", folder="other")
+    names = ("best.pth", "log.csv", "run.json", "curves.png")
+    before = {name: (other / name).read_bytes() for name in names}
+    shutil.copy(stopped / "last.pth", other)
+    train("--resume", other / "last.pth")
+    moved = other / "previous-1"
+    assert {path.name: path.read_bytes() for path in moved.iterdir()} == before
+    ours, expected = (checkpoint.load(folder / "last.pth") for folder in (other, whole))
+    assert same(ours["state_dict"], expected["state_dict"])
+
+
+def test_going_on_from_a_copy_does_not_overwrite_the_last(train):
+    folder = train(*SMALL, "--epochs", "1")
+    shutil.copy(folder / "last.pth", folder / "copy.pth")
+    with pytest.raises(UserError, match=r"copy.pth: would overwrite .*last.pth"):
+        train("--resume", folder / "copy.pth")
+    os.replace(folder / "copy.pth", folder / "last.pth")
+    train("--resume", folder / "last.pth")
+
+
 def test_what_the_last_epoch_could_not_write_is_written_by_going_on(monkeypatch, tmp_path):
     """The disk was full when last.pth was written and log.csv was not, or log.csv was removed."""
     names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
