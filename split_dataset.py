@@ -38,13 +38,14 @@ def main() -> None:
         raise UserError(
             f"{source.path}: everything is already split: leave out --ratios and --seed"
         )
-    splitting.examine_photos(source, photos)
-    splitting.reject_conflicts(photos)
-    splitting.assign_splits(photos, args.ratios or RATIOS, args.seed or 0)
-    splitting.name_files(photos)
 
-    # Build the new folder beside the old one, then swap them.
+    # Build the new folder beside the old one, then swap them. It is made before minutes of
+    # examining, in case it cannot be.
     with splitting.built_beside(args.output) as folder:
+        splitting.examine_photos(source, photos)
+        splitting.reject_conflicts(photos)
+        splitting.assign_splits(photos, args.ratios or RATIOS, args.seed or 0)
+        splitting.name_files(photos)
         splitting.place_photos(source, photos, folder, args.mode)
         splitting.write_tables(photos, folder)
         # Check again: another program may have written to the output meanwhile.

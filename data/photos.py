@@ -109,7 +109,7 @@ def photos_at(path: Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be read, or holds no file.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
         return [path]
     photos = sorted(path / name for name in walk(path) if not name.endswith("/"))
     if not photos:

@@ -101,6 +101,13 @@ def test_answers_below_the_least_confidence_are_unsure(run, trained, items, monk
     assert len({c for c, u in zip(colours, unsure, strict=True) if u}) == 1 == len(set(colours)) - 1
 
 
+def test_a_path_that_cannot_be_looked_at_costs_no_other_answers(trained, items, script):
+    """Its name is too long, say, or it lies in a folder that may not be entered."""
+    names = (items / "0.png", items / ("x" * 300))
+    done = script("predict.py", *names, "--checkpoint", trained, code=2)
+    assert "0.png" in done.stdout and "File name too long" in done.stderr
+
+
 def test_predict_draws_a_figure(run, trained, items):
     run(
         predict,

@@ -225,6 +225,16 @@ def test_sigterm_tidies_up(root, tmp_path):
     assert os.listdir(tmp_path) == ["photos"]
 
 
+def test_an_output_that_cannot_be_written_is_noticed_first(split, tmp_path, monkeypatch):
+    source = write_photos(tmp_path / "photos", count=3)
+    examined = []
+    monkeypatch.setattr(splitting, "examine", lambda *photo: examined.append(photo))
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="file"):
+        split(source, folder="file/split")
+    assert not examined
+
+
 def test_an_earlier_split_is_replaced_only_if_asked(split, tmp_path):
     source = write_photos(tmp_path / "photos")
     folder = split(source)
