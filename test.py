@@ -11,6 +11,7 @@ mistakes (PNG) and a reliability diagram (PNG): docs/photos.md.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ def main() -> None:
     metadata, classes = classifier.metadata, classifier.classes
     images, what, results = open_images(metadata, args.data_dir, args.sample, args.split)
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
+    if results != args.split and not args.sample and not args.output_dir:
+        refuse_other_results(folder / "summary.json", what)
     folder.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of computation
 
     # Its predictions, and the metrics.
@@ -185,6 +188,18 @@ def open_images(
         doubt = "is not a split made by split_dataset.py; its photos are unknown, and some of them"
     print(f"note: {folder} {doubt} may have been training photos", file=sys.stderr)
     return images, folder.as_posix(), results
+
+
+def refuse_other_results(summary: Path, what: str) -> None:
+    """Raise a UserError if these are the results for another folder, which has the same name."""
+    try:
+        there = json.loads(summary.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError):  # there are none, or they are broken
+        return
+    if Path(there).resolve() != Path(what).resolve():
+        raise UserError(
+            f"{summary}: holds the results for {there}: name a folder for these with --output-dir"
+        )
 
 
 def holds_photos(path: Path) -> bool:

@@ -184,6 +184,21 @@ def test_any_folder_of_class_folders(layout, classes, judge, tmp_path):
     pd.testing.assert_frame_equal(answers, again)
 
 
+def test_results_for_two_folders_of_one_name_are_kept_apart(judge, run, trained, tmp_path):
+    """Judging one folder again replaces its results; another's are refused before judging."""
+    one, other = (write_clothes(tmp_path / above / "photos") for above in "ab")
+    network = tmp_path / "best.pth"
+    network.write_bytes(trained.read_bytes())
+    arguments = ("--checkpoint", network, "--data-dir")
+    for _ in range(2):
+        run(test_script, *arguments, one)
+    summary = tmp_path / "best_test_photos" / "summary.json"
+    before = summary.read_bytes()
+    with pytest.raises(UserError, match=r"holds the results for .*a/photos: name a folder"):
+        run(test_script, *arguments, other)
+    assert summary.read_bytes() == before
+
+
 def test_a_folder_in_a_zip(judge, tmp_path):
     photos = write_clothes(tmp_path / "photos", "all/{class_name}/{number}.jpg")
     answers, _ = judge(photos)
