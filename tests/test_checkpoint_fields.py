@@ -262,7 +262,7 @@ def test_a_state_must_go_on_where_the_new_one_begins(optimizer, scheduler, tmp_p
             check_state(saved, *begin(steps=100)[1:])
     if scheduler == "onecycle":
         ended = {"scheduler": saved["scheduler"] | {"last_epoch": 11}}
-        with pytest.raises(ValueError, match="ended"):
+        with pytest.raises(ValueError, match="past its end"):
             check_state(saved | ended, *begin()[1:])
 
 

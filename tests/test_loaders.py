@@ -118,7 +118,7 @@ def test_too_little_shared_memory(monkeypatch, tmp_path):
         lambda: eval_loader(images, 8, num_workers=2),
         lambda: eval_loader(images, 4, 0, 2, num_workers=2),  # 4 in each
     ):
-        with pytest.raises(UserError, match=r"--workers 2 takes .*: use --workers 0") as caught:
+        with pytest.raises(UserError, match=r"--workers 2 needs .*: use --workers 0") as caught:
             make()
         assert "\n" not in str(caught.value)
     # An evaluation in one small batch.

@@ -173,7 +173,7 @@ def test_any_folder_of_class_folders(layout, classes, judge, tmp_path):
     """Some of the classes, or one alone; labels are those of the checkpoint."""
     photos = write_clothes(tmp_path / "photos", layout, classes)
     answers, printed = judge(photos)
-    assert "nothing is known" in printed.err and f"{3 * len(classes)} test images" in printed.out
+    assert "its photos are unknown" in printed.err and f"{3 * len(classes)} test images" in printed.out
     assert sorted(answers.truth) == sorted(3 * classes)
     assert all(name in file for name, file in zip(answers.truth, answers.file, strict=True))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -254,7 +254,7 @@ def test_folders_that_the_network_cannot_judge_are_refused(judge, run, trained, 
     for file in damaged.rglob("*.jpg"):
         file.write_bytes(b"no photo")
     for folder, words in (
-        (write_clothes(tmp_path / "cats", classes=("Cat", "Dress")), "the classes Cat, and"),
+        (write_clothes(tmp_path / "cats", classes=("Cat", "Dress")), "the classes Cat, but"),
         (split, "the classes test, train, and"),
         (damaged, "no images to test on"),
         (tmp_path / "nothing", "no train-images-idx3-ubyte"),
@@ -324,7 +324,7 @@ def test_photos_of_a_split_have_names(run, ready, split, knows_cats, tmp_path, m
 def test_split_of_some_of_the_classes(run, split, knows_cats, tmp_path):
     """Labels are the checkpoint's, whose second class is alone in it."""
     source = write_clothes(tmp_path / "dogs", classes=["Dog", "Cow"])
-    with pytest.raises(UserError, match="has the classes Cow, and"):
+    with pytest.raises(UserError, match="has the classes Cow, but"):
         run(
             test_script, "--checkpoint", knows_cats, "--data-dir", split(source, folder="dogs-only")
         )

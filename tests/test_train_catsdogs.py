@@ -188,7 +188,7 @@ def test_testing_on_another_split(run, split, train, tmp_path):
     shutil.rmtree(three / "Cat too")
     for number, file in enumerate((three / "Dog too").iterdir()):
         file.write_bytes(photo(5000 + number, "Bird"))
-    with pytest.raises(UserError, match="has the classes Dog too, and"):
+    with pytest.raises(UserError, match="has the classes Dog too, but"):
         run(test_script, "--checkpoint", path, "--data-dir", split(three, folder="split3"))
     with pytest.raises(UserError, match="--sample"):
         run(test_script, "--checkpoint", path, "--sample")
@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_written_to_is_noticed_before_decoding(error_of,
 def test_init_that_does_not_fit(train, fashionmnist_checkpoint, monkeypatch):
     with pytest.raises(UserError, match="holds a googlenet, not vgg16"):
         train("--model", "vgg16", "--init", fashionmnist_checkpoint)
-    with pytest.raises(UserError, match="takes --batch-norm"):
+    with pytest.raises(UserError, match="was trained with --batch-norm"):
         train("--no-batch-norm", "--init", fashionmnist_checkpoint)
     with pytest.raises(UserError, match=r"nowhere\.pth"):
         train("--init", "nowhere.pth")

@@ -45,7 +45,7 @@ def test_dry_run_keeps_nothing(train, tmp_path, capsys):
     for model in ("googlenet", "vgg16"):
         train("--sample", "--dry-run", "--model", model, "-b", "8", "--image-size", "32")
         said = capsys.readouterr().out
-        assert "nothing is kept" in said and "Best:" not in said
+        assert "no files are kept" in said and "Best:" not in said
     assert not (tmp_path / "run").exists()
 
 
@@ -137,7 +137,7 @@ def test_plain_vgg16_leaves_the_plateau(train):
         (("--data-dir", "nowhere"), "nowhere"),
         (("--resume", "README.md"), "README.md"),
         (("--sample", "--data-dir", "data/sample"), "--data-dir: does not go with --sample"),
-        (("--epochs", "2", "--warmup-epochs", "1.5"), "--warmup-epochs 1.5: at most half"),
+        (("--epochs", "2", "--warmup-epochs", "1.5"), "--warmup-epochs 1.5: must be at most half"),
     ],
 )
 def test_bad_input_is_one_line(error_of, arguments, words, root, monkeypatch, tmp_path):

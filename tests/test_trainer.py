@@ -125,7 +125,7 @@ def test_resume_refuses_batches_that_were_not_counted(train, interrupted):
     saved = checkpoint.load(stopped / "last.pth")
     for lost in ({"totals": [0.0, 0.0, 0.0]}, {"step": 6}, {"seconds": 0.0}):
         checkpoint.save(saved | lost, stopped / "last.pth")
-        with pytest.raises(UserError, match=r"there is no batch|its schedule stands"):
+        with pytest.raises(UserError, match=r"there is no batch|its schedule is at step"):
             train("--resume", stopped / "last.pth")
 
 
@@ -133,7 +133,7 @@ def test_resume_refuses_another_run_and_other_files(train, interrupted):
     whole, stopped = interrupted(step=7)
     with pytest.raises(UserError, match=r"--lr 0\.5 does not fit"):
         train("--resume", stopped / "last.pth", "--lr", "0.5")
-    with pytest.raises(UserError, match=r"takes the last\.pth"):
+    with pytest.raises(UserError, match=r"not the last\.pth of a run"):
         train("--resume", whole / "best.pth")
     with pytest.raises(UserError, match="No such file"):
         train("--resume", stopped / "missing.pth")
