@@ -85,7 +85,7 @@ def runs() -> "Figure":
                 label=f"{run.name}: {1 - log.val_accuracy.max():.1%}",
             )
         axes.set(title=dataset, xscale="log", yscale="log", xlabel="minutes of training")
-        axes.xaxis.set_major_locator(FixedLocator((1, 2, 5, 10, 20, 50)))
+        axes.xaxis.set_major_locator(FixedLocator((1, 2, 5, 10, 20, 50, 100)))
         axes.yaxis.set_major_locator(FixedLocator((0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -255,7 +255,7 @@ def test_folders_that_the_network_cannot_judge_are_refused(judge, run, trained, 
         file.write_bytes(b"no photo")
     for folder, words in (
         (write_clothes(tmp_path / "cats", classes=("Cat", "Dress")), "the classes Cat, but"),
-        (split, "the classes test, train, and"),
+        (split, "the classes test, train, but"),
         (damaged, "no images to test on"),
         (tmp_path / "nothing", "no train-images-idx3-ubyte"),
         (tmp_path / "missing", "no train-images-idx3-ubyte"),
