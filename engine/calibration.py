@@ -119,6 +119,7 @@ def draw_reliability(
     curve.set_title("only the most confident answers")
     curve.set_xlabel("images answered (points: from this confidence)")
     curve.set_xlim(0, 1.02)
+    curve.margins(y=0.1)  # room for a label above 100 %
     for axes in grid.flat:
         axes.set_ylabel("accuracy")
         axes.grid(alpha=0.3)
