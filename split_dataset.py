@@ -39,8 +39,8 @@ def main() -> None:
             f"{source.path}: everything is already split: leave out --ratios and --seed"
         )
 
-    # Build the new folder beside the old one, then swap them. It is made before minutes of
-    # examining, in case it cannot be.
+    # Build the new folder beside the old one, then swap them. Create it before the photos are
+    # examined, which takes minutes: it may not be writable.
     with splitting.built_beside(args.output) as folder:
         splitting.examine_photos(source, photos)
         splitting.reject_conflicts(photos)

@@ -185,7 +185,7 @@ def open_images(
         raise UserError(f"--split {split}: {folder} is not a split made by split_dataset.py")
     else:
         images = ClassFolders(folder, classes, size, channels, metadata["resize_mode"])
-        doubt = "is not a split made by split_dataset.py; its photos are unknown, and some of them"
+        doubt = "is not a split made by split_dataset.py; some of its photos"
     print(f"note: {folder} {doubt} may have been training photos", file=sys.stderr)
     return images, folder.as_posix(), results
 

@@ -26,7 +26,8 @@ PACKAGES = ("torchvision", "numpy", "Pillow")
 def provenance(device: torch.device) -> dict[str, Any]:
     """What the result of this process depends on, as plain values by their names.
 
-    "commit" is the code's, or None outside a clone; "clean" says whether git status was clean.
+    "commit" is the code's, or None outside a clone; "clean" is true if no tracked file differs from
+    it.
     """
     # If this code is a subfolder of another repository, that repository's commit is not its own.
     commit = git("rev-parse", "HEAD") if git("rev-parse", "--show-prefix") == "" else None

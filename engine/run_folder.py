@@ -98,7 +98,7 @@ class RunFolder:
         )
 
     def make_room(self, names: Iterable[str]) -> None:
-        """Move those of an earlier run's files that are in the folder to previous-N/ in it."""
+        """Move an earlier run's files of these names to the subfolder previous-N/."""
         left = [self.folder / name for name in names if (self.folder / name).exists()]
         if left:
             number = 1
@@ -114,7 +114,7 @@ class RunFolder:
         """Check that best.pth is still in the same folder as the last.pth that is resumed.
 
         Otherwise the final message would name a file that does not exist. Another run's best.pth
-        moves aside, with what else that run has left there.
+        and its other files are moved aside.
 
         Raises:
             UserError: best.pth is missing, and no epoch is left in which to write another one.
