@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import zlib
 from contextlib import suppress
@@ -226,8 +225,6 @@ def write_sample(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        write_sample(find(), SAMPLE)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    from engine import cli  # here: only this command needs it
+
+    cli.run(lambda: write_sample(find(), SAMPLE))
