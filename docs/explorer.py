@@ -45,7 +45,7 @@ def page(seen: dict[str, Any]) -> str:
     papers = json.loads((PARTS / "papers.json").read_text(encoding="utf-8"))
     data = {
         "networks": {name: network(name, papers[name]) for name in MODELS},
-        **{key: papers[key] for key in ("what_ifs", "options", "example")},
+        **{key: papers[key] for key in ("what_ifs", "options", "example", "captions")},
         "columns": COLUMNS,
         "runs": runs(),
         "ablations": tried(),

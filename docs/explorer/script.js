@@ -5,10 +5,10 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const seen = JSON.parse($("seen").textContent);
-const { comma, sum } = arithmetic;
+const { comma, compute, sum } = arithmetic;
 const PAPER = { size: 224, channels: 3, classes: 1000, batchNorm: false, heads: true };
 const papersOwn = {};
-for (const name in data.networks) papersOwn[name] = arithmetic.compute(data.networks[name], PAPER);
+for (const name in data.networks) papersOwn[name] = compute(data.networks[name], PAPER);
 
 // ------------------------------------------------------------------- elements
 
@@ -127,7 +127,8 @@ function sumsOf(row, branch) {
   const layers = row.paths.flat().filter((layer) => !branch || layer.name.startsWith(branch));
   const pair = ([what, text]) => [h("dt", what), h("dd", text)];
   const heading = (layer) => (branch || layers.length > 1) &&
-    h("dt.of", `${describe(layer)}, ${layer.input.channels} → ${layer.output.channels} channels`);
+    h("dt.of", `${describe(layer)}, ${layer.input.channels} → ${layer.output.channels} channels `,
+      h("small", data.columns[arithmetic.WIDTHS.indexOf(layer.name)]));
   const together = (name, what) => {
     const terms = layers.map((layer) => layer[what]).filter(Boolean);
     return pair([name, `${terms.map(comma).join(" + ")} = ${comma(sum(terms))}`]);
@@ -164,6 +165,9 @@ function showWalk(name, id = name === "vgg16" ? "conv1_1" : "inception3a", branc
   centre($("strip"));
   const address = (one) => `#${name}/${one.id}`;
   fill("rows", tableOf(papersOwn[name], { address, current: row.id }));
+  for (const one of $("walk").querySelectorAll("#strip a, #rows a")) {
+    one.tabIndex = one.ariaCurrent ? 0 : -1; // the arrow keys lead to the others
+  }
   fill("detail", detail(name, row, branch));
   $("detail").scrollTop = 0;
   $("detail").querySelectorAll(".at")[branch ? 1 : 0]?.click();
@@ -311,8 +315,8 @@ function addressOf(s) {
 function showChange(name, text = "") {
   const s = settingsFrom(own(data.networks, name, "googlenet"), text);
   const network = data.networks[s.network];
-  const result = arithmetic.compute(network, s);
-  const before = arithmetic.compute(network, { ...PAPER, heads: s.heads });
+  const result = compute(network, s);
+  const before = papersOwn[s.network];
   fill("settings", settingsForm(s));
   fill("answer", result.error ? refusal(s, result.error) : answer(s, before, result));
   const row = result.rows.find((one) => one.id === s.row);
@@ -385,14 +389,16 @@ function settingsForm(s) {
   const width = (label, i) => {
     const oninput = ({ target }) =>
       target.value && set({ widths: now().widths.with(i, whole(target.value)) });
+    const onchange = ({ target }) => { target.value = now().widths[i]; };
     return h("label", label,
-      h("input", { type: "number", min: 1, max: 4096, value: s.widths[i], oninput }));
+      h("input", { type: "number", min: 1, max: 4096, value: s.widths[i], oninput, onchange }));
   };
   const module = ({ target }) => set({ module: target.value, widths: tableWidths(target.value) });
   const option = (row) => h("option", { value: row.id, selected: row.id === s.module }, row.name);
   return [
     h("div.switch", { role: "group", "aria-label": "Network" },
-      networkLinks(s.network, (id) => `#change/${id}`)),
+      networkLinks(s.network, (network) =>
+        addressOf({ ...s, network, heads: true, whatIf: "none", row: null }))),
     number("size", { min: 16, max: 512, step: s.network === "vgg16" ? 4 : 1 }),
     number("channels", { min: 1, max: 16 }), number("classes", { min: 1, max: 2000 }),
     h("fieldset", h("legend", "Parts"),
@@ -417,8 +423,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
   const { photos, checkpoint, classes, channels, size } = seen[own(seen, which, "clothing")];
   const photo = photos[own(photos, Number(index), 0)];
   const name = own(photo.layers, layer, "conv2");
-  const settings = { ...PAPER, size, channels, heads: false };
-  const { rows } = arithmetic.compute(data.networks.googlenet, settings);
+  const { rows } = compute(data.networks.googlenet, { ...PAPER, size, channels, heads: false });
   const rowOf = (id) => rows.find((one) => one.id === id);
   const { side, field, jump, start } = rowOf(name).output;
   const cell = spot.map((share) => clamp(Math.floor(share * side), 0, side - 1));
@@ -472,8 +477,8 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
       h("figcaption", `channel ${channel}`));
   };
   fill("maps", h("h2", title(rowOf(name))),
-    h("p.note", `A cell sees ${field} × ${field} px, its neighbour the same ${jump} px on; `,
-      `the image has ${size} × ${size} px.`),
+    h("p.note", `A cell sees ${field} × ${field} px, the next cell those ${jump} px further. `,
+      `The image has ${size} × ${size} px.`),
     h("p.quiet.note", `${checkpoint} has ${shown.of} maps of ${side} × ${side} here. `,
       "These are the strongest on this image; bright is large."),
     h("div.maps", shown.channels.map(map)));
@@ -483,12 +488,6 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
 
 let given = structuredClone(data.example);
 let steppedTo = null;
-const NOTES = {
-  X: "the image", K: "the kernel", b: "the bias", Y: "X with K, plus b", Z: "after ReLU",
-  P: "after pooling", L: "the loss", dP: "gradient of P", dZ: "of Z", dY: "of Y",
-  dK: "of the kernel", db: "of the bias", dX: "of the image", rate: "the learning rate",
-  "K after": "K − rate · dK", "L after": "the new loss",
-};
 
 function showHand(position) {
   const r = arithmetic.layer(given);
@@ -504,8 +503,7 @@ function showHand(position) {
     button("← Back", () => go(place() - 1), { id: "back", disabled: at === 0 }),
     button("Next →", () => go(place() + 1), { id: "next", disabled: at === steps.length - 1 }),
     h("output", `step ${at + 1} of ${steps.length}`));
-  const oninput = ({ target }) => go(target.value);
-  Object.assign($("step"), { max: steps.length - 1, value: at, oninput });
+  Object.assign($("step"), { max: steps.length - 1, value: at, oninput() { go(this.value); } });
   fill("phases", phases.map((phase) => link(`#hand/${first(phase)}`, phase === now.phase, phase)));
   centre($("phases"));
   fill("sentence", h("p", h("strong", `${now.name}${index}. `), now.text,
@@ -537,7 +535,7 @@ function showHand(position) {
       return h("td", { class: kind, onclick: () => go(step) }, shown);
     };
     return h("table.matrix", { class: name in given && "given" },
-      h("caption", name, " ", h("small", NOTES[name])),
+      h("caption", name, " ", h("small", data.captions[name])),
       h("tbody", values.map((row, i) => h("tr", row.map((value, j) => cell(value, i, j))))));
   };
   const replace = (label, make) =>
@@ -634,6 +632,7 @@ function showConfusion() {
     return button(found || "", choose, {
       "--tint": `color-mix(in srgb, ${colour}, var(--card))`,
       "aria-label": `${nameOf(label, answer)}: ${found}`,
+      disabled: !found,
       "aria-pressed": `${String(confused) === `${label},${answer}`}`,
     });
   };
@@ -686,9 +685,8 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs in which one thing differs from the recipe. Points: the validation ",
-      "accuracy that it gains or loses against the recipe’s run with the same seed, on average ",
-      "over such pairs of runs. ",
+    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One thing ",
+      "differs. Points: the mean gain in validation accuracy over the recipe with the same seed. ",
       tried.some(({ error }) => error !== null) &&
         "± and the line are the standard error, where there are two pairs or more. ",
       tried.some(single) && "One pair alone cannot tell a small difference from chance."),
@@ -710,7 +708,8 @@ function keepFocus(draw) {
   const others = [...box.querySelectorAll(old.tagName)];
   const alike = others.find((one) => label(one) === label(old));
   const chosen = others.find((one) => one.hash && one.hash === location.hash);
-  (box.id === "detail" ? alike ?? chosen : chosen ?? alike)?.focus({ preventScroll: true });
+  const next = box.id === "detail" ? alike ?? chosen : chosen ?? alike;
+  next?.focus({ preventScroll: box.id !== "rows" });
   const shows = { rows: "detail", "run-list": "curves" }[box.id];
   const narrow = !matchMedia("(min-width: 62em)").matches;
   if (shows && !old.ariaCurrent && narrow) $(shows).scrollIntoView();
@@ -734,7 +733,8 @@ function show() {
 addEventListener("hashchange", () => keepFocus(show));
 addEventListener("resize", () => $("trained").hidden || keepFocus(show)); // its charts fit the page
 addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key]
+    ?? (event.target.closest("#rows") && { ArrowUp: -1, ArrowDown: 1 }[event.key]);
   const typing = event.target.closest("input, select, pre");
   if (!step || typing || event.altKey || event.ctrlKey || event.metaKey) return;
   if (!$("hand").hidden) $(step > 0 ? "next" : "back").click();
