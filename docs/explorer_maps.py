@@ -15,14 +15,14 @@ from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from docs.networks import FILES
 from docs.style import EXAMPLES
-from engine.explain import activations, evidence
+from engine.explain import activations, evidence, strongest
 from engine.inference import Classifier, load_classifier
 from engine.provenance import sha256
 from models.googlenet import GoogLeNet
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = ("fashionmnist_googlenet.pth", "catsdogs_googlenet.pth", "clothing_googlenet.pth")
-CHANNELS = 8  # number shown for each layer: those with the largest mean
+CHANNELS = 8  # number shown for each layer
 PALETTE = (255 * colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8).tobytes()
 
 
@@ -77,11 +77,11 @@ def look(classifier: Classifier, image: np.ndarray) -> dict[str, Any]:
         if output.dim() != 4 or output.shape[-1] == 1:
             continue
         maps = output[0].float()
-        order = maps.mean((1, 2)).argsort(descending=True, stable=True)[:CHANNELS]
-        chosen = maps[order].clamp(min=0)
+        channels = strongest(maps, CHANNELS)
+        chosen = maps[channels].clamp(min=0)
         scaled = (255 * chosen / chosen.max().clamp(min=1e-6)).round().byte().numpy()
         strip = np.concatenate(list(scaled), axis=1)  # side by side
-        layers[name] = {"channels": order.tolist(), "of": len(maps), "maps": png(strip, PALETTE)}
+        layers[name] = {"channels": channels, "of": len(maps), "maps": png(strip, PALETTE)}
     heat, _, _ = evidence(classifier, image)
     probabilities = logits[0].softmax(0).tolist()
     return {

@@ -23,7 +23,7 @@ from data.dataset import ImageDataset
 from data.loaders import eval_loader
 from docs.style import FIGURES, LARGE, LIGHT, NORMAL, PX, WIDTH, colour, save_pixels
 from engine import cli
-from engine.explain import STAGES, activations, cell_centres, evidence
+from engine.explain import STAGES, activations, cell_centres, evidence, strongest
 from engine.inference import Classifier, load_classifier, open_split
 from engine.report import pyplot, show_image
 
@@ -99,22 +99,23 @@ def draw_filters(classifier: Classifier) -> "Figure":
 
 @torch.inference_mode()
 def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
-    """The photo, and the eight most active maps of each stage."""
+    """The photo, and the eight most active maps of each stage that do not look alike."""
     stages = STAGES[classifier.metadata["model"]]
     _, outputs = activations(classifier, photo[None], stages)
-    figure, grid = grid_of_images(8, [24] * (len(stages) + 1))
-    headline(figure, "a photo, and the eight maps that it excites most after each stage")
+    figure, grid = grid_of_images(8, [10, *[28] * len(stages)])
+    headline(
+        figure, "a photo, and maps that it excites most after each stage; near copies are left out"
+    )
     show_image(grid[0, 0], photo)
     scale = grid[0, 1].inset_axes((0.1, 0.3, 2.2, 0.12))
     scale.imshow(np.linspace(0, 1, 256)[None], cmap="magma", aspect="auto")
     scale.set_axis_off()
-    grid[0, 1].text(0.1, 0.52, "black is 0, white the largest value of a map")
+    grid[0, 1].text(0.1, 0.52, "black is 0, pale yellow the largest value of a map")
     for row, stage in zip(grid[1:], stages, strict=True):
         maps = outputs[stage][0].float()
-        strongest = maps.mean((1, 2)).argsort(descending=True)[: len(row)]
         title = f"{stage}: {len(maps)} maps of {maps.shape[1]} × {maps.shape[2]}"
-        row[0].set_title(title, fontsize=NORMAL)
-        for axes, index in zip(row, strongest, strict=True):
+        row[0].set_title(title, fontsize=NORMAL, pad=5)
+        for axes, index in zip(row, strongest(maps, len(row)), strict=True):
             axes.imshow(maps[index].numpy(), cmap="magma", vmin=0)
     return figure
 
@@ -125,7 +126,7 @@ def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDatase
     order = np.argsort(turns, kind="stable")
     chosen = [photo, *images.images[order[1:8]]]
     figure, grid = grid_of_images(4, [48, 0, 48, 0])
-    headline(figure, "where the evidence for the answer lies")
+    headline(figure, "below each photo, bright: the evidence for the answer (border: outer eighth)")
     for number, image in enumerate(chosen):
         above, below = grid[2 * (number // 4) : 2 * (number // 4) + 2, number % 4]
         heat, predicted, probability = evidence(classifier, image)
@@ -156,7 +157,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
             peak, place = outputs[name].flatten(2).max(2)
             peaks[name].append(peak)
             places[name].append(place)
-    figure, grid = grid_of_images(8, [24] * 8)
+    figure, grid = grid_of_images(8, [18, *[28] * 7])
     headline(figure, f"what excites the branches of inception {MODULE} most, and where")
     rows = iter(grid)
     shown = torch.zeros(len(images.classes))  # how many channels of each class so far
@@ -166,7 +167,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
         for channel in choosy_channels(peak, torch.from_numpy(images.labels), shown):
             row = next(rows)
             title = f"{branch}: channel {channel} of {peak.shape[1]}"
-            row[0].set_title(title, fontsize=NORMAL)
+            row[0].set_title(title, fontsize=NORMAL, pad=5)
             for axes, best in zip(row, peak[:, channel].argsort(descending=True), strict=False):
                 image = images.images[best]
                 show_image(axes, image)
@@ -175,7 +176,7 @@ def draw_branches(classifier: Classifier, images: ImageDataset) -> "Figure":
                 first, size = cell_centres(classifier, f"inception{MODULE}", image.shape[-1])
                 corner = (first + (column - 0.5) * size, first + (line - 0.5) * size)
                 for edge, width in (("white", 3.6), (colour(kind), 1.8)):
-                    style = {"fill": False, "edgecolor": edge, "linewidth": width}
+                    style = {"fill": False, "edgecolor": edge, "linewidth": width, "clip_on": False}
                     axes.add_patch(plt.Rectangle(corner, size, size, **style))
     return figure
 

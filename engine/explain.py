@@ -12,6 +12,7 @@ STAGES = {
     "vgg16": tuple(f"block{number}" for number in range(1, 6)),
     "googlenet": ("conv1", "conv2", "inception3b", "inception4c", "inception4e", "inception5b"),
 }
+ALIKE = 0.9  # correlation from which on two maps look alike
 STAGES["torchvision_googlenet"] = STAGES["padded_googlenet"] = STAGES["googlenet"]
 
 
@@ -37,6 +38,21 @@ def activations(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def strongest(maps: torch.Tensor, count: int) -> list[int]:
+    """The channels with the largest means, without those that look like a stronger one.
+
+    Args:
+        maps: of one image, C x H x W.
+    """
+    order = maps.mean((1, 2)).argsort(descending=True, stable=True).tolist()
+    shapes = nn.functional.normalize(maps.flatten(1) - maps.mean((1, 2))[:, None], dim=1)
+    chosen = []
+    for channel in order:
+        if len(chosen) < count and bool((shapes[chosen] @ shapes[channel] < ALIKE).all()):
+            chosen.append(channel)
+    return [*chosen, *(channel for channel in order if channel not in chosen)][:count]
 
 
 def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int, float]:

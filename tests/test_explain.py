@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data import fashionmnist
-from engine.explain import STAGES, activations, cell_centres, evidence
+from engine.explain import STAGES, activations, cell_centres, evidence, strongest
 from engine.inference import load_classifier
 from models import create_model
 
@@ -25,6 +25,13 @@ def test_stages_are_parts_of_the_network_in_order(name):
     with torch.device("meta"):
         parts = [part for part, _ in create_model(name).named_children()]
     assert [part for part in parts if part in STAGES[name]] == list(STAGES[name])
+
+
+def test_strongest_maps_leave_near_copies_to_the_end():
+    rise, fall = torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([[3.0, 2.0], [1.0, 0.0]])
+    maps = torch.stack([rise, fall, 2 * rise + 1, 3 * rise, torch.zeros(2, 2)])
+    assert strongest(maps, 3) == [3, 1, 4]
+    assert strongest(maps, 5) == [3, 1, 4, 2, 0]
 
 
 def test_activations_are_those_of_the_forward_pass(shipped):

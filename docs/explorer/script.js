@@ -480,7 +480,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
     h("p.note", `A cell sees ${field} × ${field} px. The next cell’s window lies `,
       `${jump} px further. The image has ${size} × ${size} px.`),
     h("p.quiet.note", `${checkpoint} has ${shown.of} maps of ${side} × ${side} here. `,
-      "These are the strongest on this image; bright is large."),
+      "These are the strongest on this image, without near copies; bright is large."),
     h("div.maps", shown.channels.map(map)));
 }
 
