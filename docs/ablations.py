@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from docs.style import PX, SMALL, WIDTH, colour
+from docs.style import LARGE, PX, SMALL, WIDTH, colour
 from engine.errors import UserError
 from engine.report import pyplot
 
@@ -77,9 +77,12 @@ def drawing() -> "Figure":
     recipes = measured[measured.choice == "recipe"]
     tried = measured[(measured.choice != "recipe") & (measured.diverged < measured.seeds)]
     groups = list(tried.groupby("group", sort=False))
-    height = 22 * len(tried) + 46 * len(groups) + 40
+    height = 22 * len(tried) + 46 * len(groups) + 80
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
-    right, top = max(1.0, float((tried.difference + tried.error.fillna(0)).max())), 0
+    right, top = max(1.0, float((tried.difference + tried.error.fillna(0)).max())), 40
+    style = {"fontsize": LARGE, "fontweight": "bold", "va": "center"}
+    title = "what one change to a recipe is worth, in points of validation accuracy"
+    figure.text(10 / WIDTH, 1 - 16 / height, title, **style)
     for name, rows in groups:
         # Placed by hand: the constrained layout of so many axes is not reproducible.
         tall, top = 22 * len(rows), top + 30
@@ -93,16 +96,19 @@ def drawing() -> "Figure":
         axes.set(xlim=(-FAR - 0.3, right + 0.3), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
+        network = colour("VGG16" if name.startswith("VGG") else "GoogLeNet")
         accuracy = float(recipes[recipes.group == name].accuracy.iloc[0])
         axes.set_title(f"{name}: the recipe reaches {accuracy:.1%}")
         for line, row in enumerate(rows.itertuples()):
             far = row.difference < -FAR
-            axes.plot(max(row.difference, -FAR), line, "<" if far else "o", color=colour("ink"))
+            axes.plot(max(row.difference, -FAR), line, "<" if far else "o", color=network)
             if row.error == row.error and not far:
                 ends = row.difference - row.error, row.difference + row.error
-                axes.hlines(line, *ends, color=colour("ink"))
+                axes.hlines(line, *ends, color=network)
             text = with_error(row.difference, row.error)
             at = (1.01, line)
             axes.text(*at, text, va="center", fontsize=SMALL, transform=axes.get_yaxis_transform())
-    axes.set_xlabel("points of validation accuracy against the recipe with the same seeds")
+    axes.set_xlabel(
+        "points more or less than the recipe with the same seeds; line and ±: standard error"
+    )
     return figure

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORDED = RESULTS / "debugging"
-ROW, HEAD = 165, 44  # pixels: height of a row of panels, and of the space above the first row
+ROW, HEAD = 165, 64  # pixels: height of a row of panels, and of the space above the first row
 LOGARITHMIC = 10  # a loss above this value gets a logarithmic axis
 
 
@@ -68,10 +68,10 @@ def panels(names: list[str], _title: str) -> "Figure":
         else:
             for axes in pair:
                 axes.set_axis_off()
-    lines = grid[0, 0].get_lines()[:2]
-    figure.legend(lines, ("healthy", "with the mistake"), loc="upper left", ncols=2)
+    named = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()[:2]}
+    figure.legend(named.values(), named, loc="upper left", ncols=len(named))
     note = "left: training loss (dotted: ln 10), right: validation accuracy; over the epochs"
-    figure.text(0.985, 1 - 17 / height, note, ha="right", va="center", color=colour("muted"))
+    figure.text(0.012, 1 - 38 / height, note, va="center", color=colour("muted"))
     return figure
 
 
@@ -82,7 +82,10 @@ def draw_pair(pair: "list[Axes]", name: str) -> None:
     mistake = MISTAKES[name]
     # Wide and pale, so that it is visible below another line in the same place.
     healthy = {"color": colour("muted", 0.4), "linewidth": 5, "solid_capstyle": "round"}
-    wrong = {"color": colour("convolution"), "marker": ".", "clip_on": False}
+    healthy["label"] = "healthy"
+    network = "VGG16" if mistake.run.startswith("vgg16") else "GoogLeNet"
+    wrong = {"color": colour(network), "marker": ".", "clip_on": False}
+    wrong["label"] = f"{network} with the mistake"
     largest = 0.0
     for run, style in ((mistake.run, healthy), (name, wrong)):
         frame, start = log(run), record(run)["start_loss"]

@@ -66,13 +66,16 @@ def runs() -> "Figure":
     recorded = recorded[recorded.command != "the same, with other defaults"]
     datasets = list(dict.fromkeys(recorded.dataset))
     below = 60 + 17.5 * recorded.dataset.value_counts().max()  # pixels, for the legend
-    height = 270 + below
+    height = 310 + below
     figure, grid = pyplot().subplots(
         1, len(datasets), figsize=(WIDTH * PX, height * PX), squeeze=False
     )
     figure.subplots_adjust(
-        left=0.07, right=0.985, top=1 - 30 / height, bottom=below / height, wspace=0.16
+        left=0.07, right=0.985, top=1 - 70 / height, bottom=below / height, wspace=0.16
     )
+    title = "how far each run gets, and how fast"
+    style = {"fontsize": LARGE, "fontweight": "bold", "va": "center"}
+    figure.text(10 / WIDTH, 1 - 16 / height, title, **style)
     for axes, dataset in zip(grid[0], datasets, strict=True):
         lines = {"VGG16": iter(DASHES), "GoogLeNet": iter(DASHES)}
         for run in recorded[recorded.dataset == dataset].itertuples():
@@ -82,7 +85,7 @@ def runs() -> "Figure":
                 1 - log.val_accuracy,
                 color=colour(network),
                 linestyle=next(lines[network]),
-                label=f"{run.name}: {1 - log.val_accuracy.max():.1%}",
+                label=f"{run.name}: lowest {1 - log.val_accuracy.max():.1%}",
             )
         axes.set(title=dataset, xscale="log", yscale="log", xlabel="minutes of training")
         axes.xaxis.set_major_locator(FixedLocator((1, 2, 5, 10, 20, 50, 100)))
@@ -119,11 +122,11 @@ def levers() -> "Figure":
     for pair, (pixels, rows) in zip(grid, groups, strict=True):
         base = rows.iloc[0].options
         rows = rows.sort_values("memory ratio")
-        names = rows.options.where(rows.options == base, rows.options.str.replace(f"{base} ", ""))
+        names = rows.options.str.replace(f"{base} ", "").replace(base, f"{base} (×1)")
         for axes, (kind, column, unit) in zip(pair, columns, strict=True):
             ratios = rows[f"{kind} ratio"]
             axes.hlines(range(len(rows)), 1, ratios, color=colour("muted"), linewidth=1.4)
-            axes.scatter(ratios, range(len(rows)), color=colour("ink"), s=26, zorder=3)
+            axes.scatter(ratios, range(len(rows)), color=colour("VGG16"), s=26, zorder=3)
             axes.axvline(1, color=colour("muted"), linewidth=1, linestyle="--")
             for line, (ratio, value) in enumerate(zip(ratios, rows[column], strict=True)):
                 number = three_digits(value)
@@ -174,7 +177,7 @@ def curves(title: str, log: str) -> "Figure":
     """Loss, accuracy and learning rate over the epochs of a run."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    frame = table(log)
+    frame, network = table(log), network_of(log)
     figure, grid = pyplot().subplots(
         1, 3, figsize=(WIDTH * PX, 310 * PX), layout="constrained", width_ratios=(1, 1, 0.8)
     )
@@ -182,15 +185,15 @@ def curves(title: str, log: str) -> "Figure":
     for axes, name in zip(grid, ("loss", "accuracy"), strict=False):
         style = {"color": colour("muted"), "linestyle": (0, (4, 2))}
         axes.plot(frame.epoch, frame[f"train_{name}"], **style)
-        axes.plot(frame.epoch, frame[f"val_{name}"], color=colour("ink"))
+        axes.plot(frame.epoch, frame[f"val_{name}"], color=colour(network))
     names = ("training: the loss as minimised, the accuracy on augmented images", "validation")
     figure.legend(grid[0].get_lines(), names, loc="outside lower left", ncols=2)
     best = frame.loc[frame.val_accuracy.idxmax()]
-    grid[1].plot(best.epoch, best.val_accuracy, "o", color=colour("ink"))
+    grid[1].plot(best.epoch, best.val_accuracy, "o", color=colour(network))
     grid[0].set_title("loss")
-    grid[1].set_title(f"accuracy: best {best.val_accuracy:.2%}")
+    grid[1].set_title(f"accuracy: at best {best.val_accuracy:.2%}")
     grid[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    grid[2].plot(frame.epoch, 1000 * frame.lr, color=colour("ink"))
+    grid[2].plot(frame.epoch, 1000 * frame.lr, color=colour(network))
     grid[2].set_title("learning rate, × 10⁻³")
     for axes in grid:
         axes.set_xlabel("epoch")
@@ -202,35 +205,37 @@ def calibration(title: str, file: str) -> "Figure":
     """How often answers are right that are so sure, and the accuracy of the surest of them."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    summary = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+    summary, network = json.loads((RESULTS / file).read_text(encoding="utf-8")), network_of(file)
     figure, (bins, surest) = pyplot().subplots(
         1, 2, figsize=(WIDTH * PX, 350 * PX), layout="constrained", width_ratios=(1, 1.2)
     )
     figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
-    bins.axline((1, 1), slope=1, color=colour("muted"), linewidth=1)
     for key, label, kind, style in (
         ("reliability_uncalibrated", "as trained", "muted", (0, (4, 2))),
-        ("reliability", "with the temperature", "ink", "-"),
+        ("reliability", "with the temperature", network, "-"),
     ):
         points = [row for row in summary[key] if row[0] >= FEW]
         images, sure, right = zip(*points, strict=True)
         error = summary["ece" + key.removeprefix("reliability")]
         label = f"{label}: calibration error {error:.1%}"
         bins.plot(sure, right, linestyle=style, color=colour(kind), label=label)
-        areas = [8 + 300 * count / summary["images"] for count in images]
+        areas = [8 + 150 * count / summary["images"] for count in images]
         bins.scatter(sure, right, areas, color=colour(kind), zorder=2)
+    bins.axline(
+        (1, 1), slope=1, color=colour("muted"), linewidth=1, label="right as often as it is sure"
+    )
     bins.set(title="is it right as often as it is sure?", xlim=(None, 1.03), ylim=(None, 1.05))
     bins.set(xlabel="how sure it is (larger dots: more answers)", ylabel="how often it is right")
-    figure.legend(loc="outside lower left", ncols=2)
+    figure.legend(loc="outside lower left", ncols=3)
     points = [(row["coverage"], row["accuracy"]) for row in summary["coverage"]]
-    surest.plot(*zip(*points, strict=True), "o-", color=colour("ink"))
+    surest.plot(*zip(*points, strict=True), "o-", color=colour(network))
     labelled = 2.0
     for row, point in zip(summary["coverage"], points, strict=True):
         if labelled - row["coverage"] < 0.01:  # too close to the last label
             continue
         labelled = row["coverage"]
         surest.annotate(
-            f"{row['min_confidence']:.0%}" if row["min_confidence"] else "all",
+            f"≥ {row['min_confidence']:.0%}" if row["min_confidence"] else "all",
             point,
             (-5, -2),
             textcoords="offset points",
@@ -238,8 +243,9 @@ def calibration(title: str, file: str) -> "Figure":
             va="top",
             fontsize=SMALL,
         )
-    surest.margins(0.12)
-    surest.set(title="only the most confident answers", xlabel="answered", ylabel="right")
+    surest.margins(0.15, 0.12)
+    surest.set(title="what if it answers only when it is sure?", ylabel="answers that are right")
+    surest.set_xlabel("images that it answers (at each dot: how sure it must be)")
     for axes in (bins, surest):
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (axes.xaxis, axes.yaxis):

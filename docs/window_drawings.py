@@ -28,7 +28,7 @@ def receptive_fields() -> "Figure":
     vgg = receptive_field(layers_of(on_meta(VGG16)))
     depth = range(1, len(vgg) + 1)
     axes.plot(depth, [f for _, f in vgg], color=colour("VGG16"), marker="o")
-    axes.text(18.4, vgg[-1][1] - 42, f"VGG16, {vgg[-1][1]} px", color=colour("VGG16"))
+    axes.text(18.4, vgg[-1][1] - 42, f"VGG16: {vgg[-1][1]} px", color=colour("VGG16"))
     ends = {}  # after each layer of the stem, pooling or module: its depth and three fields
     for branch in ("1x1", "3x3", "5x5"):
         for name, field in receptive_field(layers_of(on_meta(GoogLeNet), branch)):
