@@ -44,15 +44,15 @@ from models.pretrained import (
 from models.recompute import checkpoint_activations
 
 COMMON = {
-    "optimizer": "adam",
+    "optimizer": "adam",  # as for FashionMNIST
     "scheduler": "onecycle",  # high in the middle, almost 0 at the end; a cosine did as well
     "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since there are fewer images
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
     "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets
     "augment": True,  # 14,400 photos are few: without it the network memorises them
     "batch_norm": True,  # allows higher learning rates than the networks as published
-    "batch_size": 64,
-    "accumulate_steps": 1,
+    "batch_size": 64,  # as for GoogLeNet on FashionMNIST
+    "accumulate_steps": 1,  # at these sizes every batch fits into memory
 }
 RECIPES = {
     "googlenet": COMMON
@@ -68,13 +68,13 @@ RECIPES = {
         "image_size": 64,  # 96 px costs 2.25 times as much
         "lr": 1e-3,  # as for FashionMNIST: no batch-norm in the fully connected layers
         "epochs": 15,  # 77 minutes on one core; still learning at the end (docs/results.md)
-        "warmup_epochs": 3,
+        "warmup_epochs": 3,  # a fifth of the run; no other value was tried
         "dropout": 0.5,  # as in the paper: 14,400 photos against 40 million weights
     },
 }
-# Without batch-norm the rates above diverge or stall at chance (a loss of ln 2).
+# Without batch-norm, too high a rate stalls at chance, a loss of ln 2 (docs/debugging.md).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
-# ImageNet's features need only small changes; a high learning rate would destroy them.
+# ImageNet's features should need only small changes; a high learning rate could destroy them.
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
 FROZEN = {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1

@@ -1,6 +1,6 @@
 """Train VGG16 or GoogLeNet on FashionMNIST.
 
-    python train_fashionmnist.py --model googlenet --sample     # bundled sample: 88 %, 3 minutes
+    python train_fashionmnist.py --model googlenet --sample     # bundled sample: 3 minutes
     python train_fashionmnist.py --model googlenet              # 94.82 %, 37 minutes
     python train_fashionmnist.py --model googlenet --epochs 36  # 95.28 %, 102 minutes on one core
     python train_fashionmnist.py --model vgg16                  # 94.72 %, 53 minutes
@@ -65,7 +65,7 @@ RECIPES = {
         "dropout": 0.3,  # for a run this short; with the paper's 0.5, 36 epochs did better
     },
 }
-# Without batch-norm the rates above diverge or stall at chance (a loss of ln 10).
+# Without batch-norm, too high a rate stalls at chance, a loss of ln 10 (docs/debugging.md).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take two to
