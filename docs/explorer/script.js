@@ -685,8 +685,8 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One choice differs ",
-      "(some change more). Points: the mean gain in accuracy over the recipe with the same seed. ",
+    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One choice ",
+      "differs. Points: the mean gain in validation accuracy over the recipe with the same seed. ",
       tried.some(({ error }) => error !== null) &&
         "± and the line are the standard error, where there are two pairs or more. ",
       tried.some(single) && "One pair alone cannot tell a small difference from chance."),
