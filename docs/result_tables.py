@@ -161,6 +161,16 @@ def dense() -> Table:
     return table
 
 
+def sizes() -> Table:
+    """GoogLeNet's first run on photos, judged at several sizes."""
+    judged = log("catsdogs_googlenet_sizes.csv")
+    return [
+        ["shown at", *judged["shown at"]],
+        ["stored at", *judged["stored at"]],
+        ["validation accuracy", *(percent(share, 2) for share in judged.val_accuracy)],
+    ]
+
+
 def transfer() -> Table:
     """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
     table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
@@ -178,6 +188,7 @@ def transfer() -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     "results": front_page,
     "dense-measured": dense,
+    "sizes": sizes,
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "runs-clothes": partial(runs, "clothes"),
