@@ -1,4 +1,4 @@
-"""Feature maps and Grad-CAM of the trained networks, as small pictures for the explorer's page."""
+"""Feature maps and HiResCAM of the trained networks, as small pictures for the explorer's page."""
 
 import base64
 import io
@@ -64,7 +64,7 @@ def network(
 
 
 def look(classifier: Classifier, image: np.ndarray) -> dict[str, Any]:
-    """A photo, the maps of each row that has maps, the Grad-CAM map, and the prediction."""
+    """A photo, the maps of each row that has maps, the HiResCAM map, and the prediction."""
     rows = FILES[GoogLeNet].table_rows(classifier.model)
     names = [
         modules[0] for _, modules in rows if modules[0] in dict(classifier.model.named_modules())

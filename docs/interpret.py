@@ -121,7 +121,7 @@ def draw_maps(classifier: Classifier, photo: np.ndarray) -> "Figure":
 
 
 def draw_evidence(classifier: Classifier, photo: np.ndarray, images: ImageDataset) -> "Figure":
-    """Grad-CAM on the photo and on seven validation images, one of each class in turn."""
+    """HiResCAM on the photo and on seven validation images, one of each class in turn."""
     turns = [np.sum(images.labels[:i] == label) for i, label in enumerate(images.labels)]
     order = np.argsort(turns, kind="stable")
     chosen = [photo, *images.images[order[1:8]]]

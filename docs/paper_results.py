@@ -159,8 +159,8 @@ def table_of_shares() -> Table:
     table = [["module", "1x1", "3x3", "5x5", "pooling", "3x3 and 5x5"]]
     for name, widths in INCEPTION.items():
         branches = (widths.n1x1, widths.n3x3, widths.n5x5, widths.pool_proj)
-        share = (widths.n3x3 + widths.n5x5) / sum(branches)
-        table.append([name, *map(str, branches), percent(share)])
+        share = math.floor(100 * (widths.n3x3 + widths.n5x5) / sum(branches) + 0.5)  # 62.5 is 63
+        table.append([name, *map(str, branches), f"{share} %"])
     return table
 
 

@@ -222,10 +222,10 @@ often said of VGG
   {percent(1 - 18 / 25)} and {percent(1 - 27 / 49)}: divide 18 by 25, 27 by 49
 GoogLeNet, Table 1
   2.7K params and 34M ops for the first convolution
-  {stem:,} weights on {places:,} places are {millions(stem * places)}; both printed figures would \
-fit a separable 7x7 (8 maps of each colour, then a 1x1) of {separable:,} weights, \
+  {stem:,} weights on {places:,} places are {millions(stem * places)}; both printed figures \
+nearly fit a separable 7x7 (8 maps of each colour, then a 1x1) of {separable:,} weights, \
 7 x 7 x 3 x 8 + 24 x 64: \
-{millions(separable * places)}
+{separable / 1024:.2f}K and {millions(separable * places)}
 GoogLeNet, Table 1
   1072K params and 54M ops for 5a
   they agree with each other, 1072 x 1024 weights on 49 places are {millions(1072 * 1024 * 49)}, \
@@ -237,7 +237,7 @@ GoogLeNet, Table 1
 GoogLeNet
   local response normalisation is in Figure 3, not in Table 1, and has no constants
   it has no weights, so no total shows it: print the modules
-torchvision, and others after it
+torchvision, ported from a TensorFlow model that has it too
   3x3 where the paper has 5x5 ({issue})
   all shapes fit; {missing:,} weights are missing
 torchvision's GoogLeNet, and many others
@@ -249,18 +249,18 @@ torchvision's GoogLeNet
 torchvision's GoogLeNet
   heads pool to 4x4 at any size
   at 224 px the same shape, other values: windows 4 wide instead of 5
-torchvision's GoogLeNet
+torchvision's GoogLeNet with its weights
   `transform_input` normalises the images again, to mean and deviation 0.5
   look at the input of `conv1`, not at that of the network
 torchvision's VGG16
   pools to 7x7 at any size: at 32 px, 49 copies of one cell
-  as many parameters as at 224 px; of {inputs:,} inputs to the first fully connected layer only \
-{inputs // 49} differ
+  as many parameters as at 224 px; of {inputs:,} inputs to the first fully connected layer at \
+most {inputs // 49} differ
 [d2l](https://d2l.ai)
   GoogLeNet without heads, dropout or normalisation
   with 1 channel and 10 classes it has the code's {grey:,} parameters: print the modules
 d2l
-  VGG-11 at a quarter of the width
+  VGG-11, trained with its convolutions at a quarter of the width
   8 convolutions instead of 13, the first of 16 channels instead of 64
 re-implementations
   no auxiliary heads

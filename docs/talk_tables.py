@@ -24,7 +24,7 @@ CHOICES = (
     ("GoogLeNet at 80 px", "auxiliary heads", "none"),
     ("GoogLeNet", "1x1 reductions", "none"),
 )
-YEARS = {"Kaiming": 2015, "batch-norm": 2015, "Adam": 2015}  # of methods newer than the papers
+YEARS = {"Kaiming": 2015, "batch-norm": 2015, "Adam": 2014}  # of methods newer than the papers
 
 
 def networks() -> Table:

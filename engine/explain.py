@@ -1,4 +1,4 @@
-"""Explain a network's prediction: the activations of its layers, and Grad-CAM on a photo."""
+"""Explain a network's prediction: the activations of its layers, and HiResCAM on a photo."""
 
 import numpy as np
 import torch
@@ -56,11 +56,11 @@ def strongest(maps: torch.Tensor, count: int) -> list[int]:
 
 
 def evidence(classifier: Classifier, image: np.ndarray) -> tuple[np.ndarray, int, float]:
-    """Grad-CAM (Selvaraju et al. 2017): where in the image the evidence for its class lies.
+    """HiResCAM (Draelos and Carin 2020): where in the image the evidence for its class lies.
 
     It uses the last stage before the final one whose maps are 4 x 4 or larger. Every activation is
-    weighted by its own gradient of the class's log odds. Grad-CAM averages the gradients over each
-    map, which is wrong here since further layers follow (HiResCAM: Draelos and Carin 2020).
+    weighted by its own gradient of the class's log odds. Grad-CAM (Selvaraju et al. 2017) averages
+    the gradients over each map, which is wrong here since further layers follow.
 
     Args:
         image: uint8, C x S x S.

@@ -461,7 +461,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
     h("div.controls", ["Row", "Column"].map(number)),
     h("p.note", button(`What speaks for ${best[0][1]}`, toggle, { "aria-pressed": `${evidence}` })),
     h("p.note.quiet", evidence
-      ? "Bright: where the maps raise the odds of the answer (Grad-CAM). Choose a cell for a frame."
+      ? "Bright: where the maps raise the odds of the answer (HiResCAM). Choose a cell for a frame."
       : `The frame: what the cell in row ${cell[0]}, column ${cell[1]} sees.`),
     h("h3", "The answer"), h("div.answers", best.map(([p, label]) =>
       [h("span", label), h("b", { "--share": css(p) }), h("span", percent(p))])));
@@ -685,8 +685,8 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One choice ",
-      "differs. Points: the mean gain in validation accuracy over the recipe with the same seed. ",
+    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One choice, ",
+      "and what it requires, differs. Points: mean gain in validation accuracy, with the same seed. ",
       tried.some(({ error }) => error !== null) &&
         "± and the line are the standard error, where there are two pairs or more. ",
       tried.some(single) && "One pair alone cannot tell a small difference from chance."),
