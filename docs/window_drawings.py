@@ -150,7 +150,7 @@ def output_sizes() -> "Figure":
     kernel, _, stride = window(same)
     ways = (
         ("no padding", nn.MaxPool2d(kernel, stride), 0, "misses the last row and column"),
-        ("“same”: ceil_mode=True", same, 0, "pads the far edges, as the paper’s (S)"),
+        ("“same”: ceil_mode=True", same, 0, "pads the far edges, as we read (S)"),
         ("padding=1", nn.MaxPool2d(kernel, stride, 1), 1, "pads the near edges: shifted by one"),
     )
     for (title, pool, padding, note), left in zip(ways, (14, 291, 568), strict=True):
