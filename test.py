@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the test set, which no other script uses.
+"""Evaluate a checkpoint on the test set, which training never uses.
 
     python test.py --checkpoint checkpoints/fashionmnist_googlenet.pth
     python test.py --checkpoint checkpoints/catsdogs_googlenet.pth --data-dir photos/

@@ -1,6 +1,6 @@
 """Train VGG16 or GoogLeNet on FashionMNIST.
 
-    python train_fashionmnist.py --model googlenet --sample     # bundled sample: 3 minutes
+    python train_fashionmnist.py --model googlenet --sample     # bundled sample: minutes
     python train_fashionmnist.py --model googlenet              # 94.82 %, 37 minutes
     python train_fashionmnist.py --model googlenet --epochs 36  # 95.28 %, 102 minutes on one core
     python train_fashionmnist.py --model vgg16                  # 94.72 %, 53 minutes
@@ -53,7 +53,7 @@ RECIPES = {
         "batch_size": 64,  # twice the steps of 128 in an epoch
         "lr": 4e-3,  # 2e-3 and 8e-3 did equally well in short runs (docs/results.md)
         "epochs": 22,  # 37 minutes at 540 images/s (docs/results.md)
-        "warmup_epochs": 4,  # a fifth of the run; no other value was tried
+        "warmup_epochs": 4,  # a fifth of the run; not compared with other values
         "dropout": 0.2,  # 0 and the paper's 0.4 did equally well in short runs
     },
     "vgg16": COMMON
@@ -61,15 +61,14 @@ RECIPES = {
         "image_size": 32,  # five max-pools leave 1x1; 64 px, at four times the cost, was not tried
         "lr": 1e-3,  # a quarter of GoogLeNet's: no batch-norm in the fully connected layers
         "epochs": 18,  # 53 minutes at 310 images/s (docs/results.md)
-        "warmup_epochs": 4,  # no other value was tried
+        "warmup_epochs": 4,  # not compared with other values
         "dropout": 0.3,  # for a run this short; with the paper's 0.5, 36 epochs did better
     },
 }
 # Without batch-norm, too high a rate stalls at chance, a loss of ln 10 (docs/debugging.md).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
-# 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take two to
-# three minutes on two cores.
+# 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take minutes.
 SAMPLE = {"batch_size": 64, "epochs": 8, "warmup_epochs": 2}
 # Shift by up to two of 28 pixels: clothes need not be centred. Erase a part of every fifth image:
 # it keeps the network from memorising images. (A mirror image has the same class, too: --flip.)

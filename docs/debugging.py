@@ -4,8 +4,8 @@
     python -m docs.debugging --secret 7   # make one of them in a copy, for you to find
     python -m docs.debugging --reveal 7   # which one it was
 
-26 runs, an hour and a half in all on one core. Stop it at any time: what is done stays. To run one
-again, delete its .json.
+26 runs, 79 minutes of training on one core (machine C of docs/results.md). Stop it at any time:
+what is done stays. To run one again, delete its .json.
 """
 
 import argparse

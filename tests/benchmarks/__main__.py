@@ -1,6 +1,6 @@
 """Measure speed, memory and single choices, side by side with common alternatives.
 
-    python -m tests.benchmarks                              # all sections, two hours or more
+    python -m tests.benchmarks                              # all sections, hours
     python -m tests.benchmarks training startup --output-dir speed
     python -m tests.benchmarks photos --photos PetImages.zip
     python -m tests.benchmarks gpu --output-dir gpu         # see gpu.py

@@ -1,6 +1,6 @@
 """Measure a GPU: tests, training speed against three baselines, and seconds to an accuracy.
 
-    python -m tests.benchmarks gpu --output-dir DIR                 # 8 minutes on one card
+    python -m tests.benchmarks gpu --output-dir DIR                 # all parts
     python -m tests.benchmarks gpu --output-dir DIR --only tests    # or training, accuracy, ...
     python -m tests.benchmarks gpu --output-dir DIR --smoke         # every line, on any machine
 
