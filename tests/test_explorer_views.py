@@ -166,7 +166,43 @@ def test_numbers_typed_by_hand(browser):
     browser.until("location.hash.split('widths=')[1]", "1,96,128,16,32,32")
 
 
+def test_focus_ring_is_whole(browser):
+    """No box that scrolls cuts it off."""
+    cut = """{
+      const one = document.activeElement, style = getComputedStyle(one);
+      const out = parseFloat(style.outlineOffset) + parseFloat(style.outlineWidth) - 0.5;
+      const ring = one.getBoundingClientRect();
+      const box = one.closest(":is(.rows, .scroll, #phases, #run-list) *")
+        ?.parentElement.closest(".rows, .scroll, #phases, #run-list").getBoundingClientRect();
+      box && [ring.left - out < box.left, ring.right + out > box.right,
+        ring.top - out < box.top, ring.bottom + out > box.bottom].includes(true);
+    }"""
+    browser.size(1280)
+    for address, inside in (("#change", 20), ("#hand", 10), ("#trained", 30)):
+        browser.go(address)
+        browser.run("document.querySelector('#main').focus()")
+        seen = 0
+        for _ in range(60):
+            browser.press("Tab", 9)
+            found = browser.run(cut)
+            name = browser.run("document.activeElement.textContent")
+            assert not found, f"{address}: the focus ring of {name!r} is cut off"
+            seen += found is False
+        assert seen >= inside, address
+
+
 # ---------------------------------------------------------------- what a click shows
+
+
+def test_click_beside_the_name_of_a_row(browser):
+    """On a phone too, where the table lies below the chosen row."""
+    for width in (1280, 380):
+        browser.size(width)
+        browser.go("#googlenet")
+        browser.click("#rows tbody tr:nth-child(9) td")
+        browser.until("location.hash", "#googlenet/inception4b")
+        browser.until("document.querySelector('#detail h2').textContent", "inception (4b)")
+    assert 0 <= browser.run("document.querySelector('#detail').getBoundingClientRect().top") < 32
 
 
 def test_branches_and_the_whole_module(browser):
@@ -174,7 +210,7 @@ def test_branches_and_the_whole_module(browser):
     browser.size(1280)
     module = on_meta(GoogLeNet).inception4a
     counted = {}
-    parameters = "document.querySelectorAll('.facts dd')[1].firstChild.data"
+    parameters = "document.querySelectorAll('#detail .facts dd')[1].firstChild.data"
     worked = "document.querySelector('.sums').innerText"
     browser.go("#googlenet/inception4a")
     for number, (name, branch) in enumerate(module.named_children(), 1):

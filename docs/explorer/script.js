@@ -103,10 +103,16 @@ function tableOf({ rows, main, all }, { address, current, before }) {
   const most = (what) => Math.max(...rows.map((row) => row[what]));
   const longest = { parameters: most("parameters"), macs: most("macs") };
   const macs = before ? comma : millions;
+  const choose = ({ currentTarget }) => { // a click beside the name of a row is one on the name
+    const name = currentTarget.parentElement.querySelector("a");
+    name.focus();
+    name.click();
+  };
   const cell = (row, write, what) => {
     const [was, is] = [old.get(row.id) ?? row, row].map(write);
     const bar = what && h("div.bar", { "--share": css(row[what] / longest[what]) });
-    return h("td", { class: was !== is && "moved" }, was !== is && h("s", was), is, bar);
+    const moved = was !== is;
+    return h("td", { class: moved && "moved", onclick: choose }, moved && h("s", was), is, bar);
   };
   const lineOf = (row) =>
     h("tr", { class: hue(row), "data-current": row.id === current },
@@ -435,9 +441,9 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
     const box = currentTarget.getBoundingClientRect();
     choose([(clientY - box.top) / box.height, (clientX - box.left) / box.width]);
   };
-  fill("photos", Object.entries(seen).map(([id, network]) => network.photos.map((one, i) =>
+  fill("photos", Object.entries(seen).map(([id, network]) => h("div", network.photos.map((one, i) =>
     link(`#see/${id}/${i}/${name}`, one === photo,
-      h("img", { src: one.photo, alt: "" }), h("span", capital(one.name))))));
+      h("img", { src: one.photo, alt: "" }), h("span", capital(one.name)))))));
   fill("layers", Object.keys(photo.layers).map((id) =>
     link(`#see/${which}/${index}/${id}`, id === name, brief(rowOf(id)))));
 
@@ -458,7 +464,7 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
   fill("looking",
     h("div.photo", { class: size > 64 && "smooth", onclick: pick },
       h("img", { src: photo.photo, alt: photo.name }), over),
-    h("div.controls", ["Row", "Column"].map(number)),
+    h("div.six.note", ["Row", "Column"].map(number)),
     h("p.note", button(`What speaks for ${best[0][1]}`, toggle, { "aria-pressed": `${evidence}` })),
     h("p.note.quiet", evidence
       ? "Bright: where the maps raise the odds of the answer (HiResCAM). Choose a cell for a frame."
@@ -561,8 +567,7 @@ function chart(name, lines, write) {
   const [width, height, left, right, bottom] = [$("curves").clientWidth / zoom, 250, 52, 12, 34];
   const values = lines.flatMap(([numbers]) => numbers);
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
-  const step = steps.find((one) => (most - least) / one < 6);
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((n) => (most - least) / n < 6);
   const [low, high] = [Math.floor(least / step) * step, Math.ceil(most / step) * step];
   const last = Math.max(...lines.map(([numbers]) => numbers.length));
   const every = [1, 2, 5, 10, 20, 50].find((one) => last / one < width / 70);
@@ -600,7 +605,8 @@ function showTrained(index) {
   const others = alike(run.dataset).filter((one) => one !== run);
   fill("curves", h("h2", run.name),
     run.command.startsWith("python") && h("p.quiet", h("code", run.command)),
-    h("p.quiet", "Log: ", h("a", { href: `results/${run.log}` }, run.log)),
+    h("p.quiet", "Log: ", h("a", { href: `results/${run.log}` }, run.log), ". All about the runs ",
+      "and machines A and B: ", h("a", { href: "results.md" }, "results.md")),
     chart("Validation accuracy; thin: the other runs on this data",
       [...others, run].map((one) => [one.val_accuracy, one === run ? "chosen" : "other", one.name]),
       (value) => percent(value, 0)),
