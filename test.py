@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -46,7 +47,12 @@ def main() -> None:
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     if results != args.split and not args.sample and not args.output_dir:
         refuse_other_results(folder / "summary.json", what)
-    folder.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of computation
+    try:  # fail now, not after minutes of computation
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        why = f"cannot write there ({error.strerror}): name another folder with --output-dir"
+        raise UserError(f"{folder}: {why}") from None
 
     # Its predictions, and the metrics.
     pixels = max(metadata["image_size"], metadata["stored_size"])

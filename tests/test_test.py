@@ -393,5 +393,10 @@ def test_a_page_without_mistakes(tmp_path):
 def test_a_folder_that_cannot_be_written_is_noticed_first(error_of, trained, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(Classifier, "logits", lambda *_: pytest.fail("judged"))
-    options = ("--checkpoint", trained, "--sample", "--output-dir", tmp_path / "file" / "out")
-    assert "Not a directory" in error_of(test_script, *options)
+    folders = {tmp_path / "file" / "out": "Not a directory"}
+    if Path("/proc").exists():  # a folder that is there, as in a read-only checkout
+        folders[Path("/proc")] = "cannot write there"
+    for folder, why in folders.items():
+        options = ("--checkpoint", trained, "--sample", "--output-dir", folder)
+        error = error_of(test_script, *options)
+        assert why in error and "name another folder with --output-dir" in error
