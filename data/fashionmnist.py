@@ -3,6 +3,7 @@
 python -m data.fashionmnist     # rebuild data/sample/ from the full set
 """
 
+import argparse
 import gzip
 import hashlib
 import os
@@ -227,4 +228,5 @@ def write_sample(source: Path, target: Path) -> None:
 if __name__ == "__main__":
     from engine import cli  # here: only this command needs it
 
+    argparse.ArgumentParser(description="Write the bundled sample anew.").parse_args()
     cli.run(lambda: write_sample(find(), SAMPLE))

@@ -135,8 +135,8 @@ def assign_splits(photos: list[Photo], ratios: list[float], seed: int) -> None:
         if len(copies) < len(splits):
             bad = [f"; {photo.name}: {photo.reason}" for photo in members if photo.reason]
             raise UserError(
-                f"class {class_name!r} has {len(copies)} different usable photos: it needs at "
-                f"least {len(splits)}, one for each split{''.join(bad[:3])}"
+                f"class {class_name!r} needs at least {len(splits)} usable photos, one for each "
+                f"split, but has {len(copies)} (copies not counted){''.join(bad[:3])}"
             )
         copies.sort(key=lambda group: draw(seed, group[0].sha256))
         total = sum(map(len, copies))

@@ -127,6 +127,8 @@ def read(path: str | os.PathLike) -> object:
         OSError: it cannot be opened.
         ValueError: it is not such a file. torch raises many other exceptions.
     """
+    if os.path.isdir(path):
+        raise OSError("a folder: name the .pth file in it")
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError("not a file")  # opening a pipe would wait for its other end
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:

@@ -54,12 +54,17 @@ class RunFolder:
         """Create the folder and lock it for this run, unless that is already done.
 
         Raises:
-            OSError: it cannot be created, or written to.
-            UserError: another run is writing to it.
+            UserError: it cannot be created or written to, or another run is writing to it.
         """
         if is_main() and not self.dry_run and self.lock is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = lock(self.folder)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.lock = lock(self.folder)
+            except OSError as error:
+                reason = error.strerror or error
+                raise UserError(
+                    f"{self.folder}: cannot write there ({reason}): name another --output-dir"
+                ) from None
 
     def begin(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
         """Prepare the folder for this run, and print a line about the network and the device.

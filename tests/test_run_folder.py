@@ -33,6 +33,12 @@ def test_a_second_run_in_the_same_folder_is_refused(train, tmp_path):
     held.close()
 
 
+def test_a_folder_that_cannot_be_written_to(train, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write there .*: name another --output-dir"):
+        train(*SMALL)
+
+
 def test_the_lock_of_a_killed_run_is_free(root, tmp_path):
     code = f"from engine.run_folder import lock; from pathlib import Path; import time; \
 held = lock(Path({str(tmp_path)!r})); print('locked', flush=True); time.sleep(60)"

@@ -154,7 +154,7 @@ def test_damaged_zips(split, tmp_path):
         ("Cat/{class_name}{number}.jpg", (), "only one class, 'Cat'"),
         ("train/{class_name}/{number}.jpg", ("--ratios", "0.8", "0.1", "0.2"), "--ratios"),
         ("{class_name}/{number}.jpg", ("--ratios", "0.9", "0.1", "0"), "--ratios"),
-        ("{class_name}{number}/photo.jpg", (), "has 1 different usable photos"),
+        ("{class_name}{number}/photo.jpg", (), "but has 1 (copies not counted)"),
         ("{class_name}\n/{number}.jpg", (), "control characters"),
         ("test/{class_name}/{number}.jpg", ("--download", "oxford-pets"), "either"),
     ],
@@ -177,7 +177,7 @@ def test_sources_that_are_none(script, error_of, root, tmp_path):
     for file in (other / "test_set" / "Cat").iterdir():
         file.write_bytes(b"no photo")
     error = error_of(split_dataset, other / "test_set", *out)
-    assert "'Cat' has 0 different usable photos" in error and "Cat/0.jpg: not an image" in error
+    assert "'Cat' needs at least" in error and "has 0" in error and "0.jpg: not an image" in error
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
         assert "neither a folder nor a regular file" in error_of(split_dataset, path, *out)
