@@ -2,9 +2,9 @@
 
     python -m docs.figures
 
-Writes to docs/figures/, each for light and for dark pages: runs.svg, levers.svg, ablations.svg, the
-confusions, and the curves and calibration that results.md shows. The networks themselves:
-docs/drawings.py. What a trained network sees: docs/interpret.py.
+Writes to docs/figures/, each for light and for dark pages: runs.svg, levers.svg, ablations.svg,
+starts.svg, the confusions, and the curves and calibration that results.md shows. The networks
+themselves: docs/drawings.py. What a trained network sees: docs/interpret.py.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from docs import ablations, confusions
+from docs import ablations, confusions, starts
 from docs.benchmark_tables import three_digits
 from docs.result_tables import NAMES, RESULTS
 from docs.style import LARGE, PX, SMALL, WIDTH, colour, output_folder, save
@@ -33,6 +33,7 @@ def main() -> None:
     for drawing in (runs, levers, *confusions.DRAWINGS):
         save(drawing, folder)
     save(ablations.drawing, folder, name="ablations")
+    save(starts.drawing, folder, name="starts")
     page = RESULTS.with_name("results.md").read_text(encoding="utf-8")
     for run in table("runs.csv").astype(object).fillna("").itertuples():
         name = run.test.removesuffix("_test.json") + "_curves"

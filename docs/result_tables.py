@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from docs import starts
 from docs.clothes import right
 from docs.networks import percent
 from docs.paper_tables import Table
@@ -21,11 +22,6 @@ NAMES = {"vgg16": "VGG16", "googlenet": "GoogLeNet"}
 
 def log(name: str) -> pd.DataFrame:
     return pd.read_csv(RESULTS / name)
-
-
-def best(name: str) -> str:
-    """The best validation accuracy of a log."""
-    return percent(log(name).val_accuracy.max(), 2)
 
 
 def minutes(*names: str) -> str:
@@ -45,14 +41,12 @@ def csv(name: str) -> str:
 
 
 def recorded_runs() -> pd.DataFrame:
-    """The long runs: the others have tables of their own, and no commit."""
-    runs = pd.read_csv(RESULTS / "runs.csv", dtype=str).fillna("")
-    return runs[runs.commit != ""].set_index("log", drop=False)
+    return pd.read_csv(RESULTS / "runs.csv", dtype=str).fillna("").set_index("log", drop=False)
 
 
 def validation(run: pd.Series) -> str:
-    """As logged, where runs.csv says nothing else."""
-    return run.validation or best(run.log)
+    """The best in the log, where runs.csv says nothing else."""
+    return run.validation or percent(log(run.log).val_accuracy.max(), 2)
 
 
 def runs(dataset: str) -> Table:
@@ -138,20 +132,6 @@ def clothes() -> Table:
     return table
 
 
-def clothes_starts() -> Table:
-    """Short runs on photos of clothes, from three starts; one seed."""
-    table = [["start", "best validation accuracy", "after the last epoch", "log"]]
-    for start, label in (
-        ("scratch", "scratch"),
-        ("fashionmnist", "FashionMNIST"),
-        ("catsdogs", "cats and dogs"),
-    ):
-        name = f"clothing_googlenet_8_epochs_from_{start}.csv"
-        last = percent(log(name).val_accuracy.iloc[-1], 2)
-        table.append([label, best(name), last, csv(name)])
-    return table
-
-
 def dense() -> Table:
     """VGG16 on photos larger than it was trained on."""
     table = [["VGG16 trained at", "validation photos shown at", "accuracy"]]
@@ -171,20 +151,6 @@ def sizes() -> Table:
     ]
 
 
-def transfer() -> Table:
-    """Short runs on cats and dogs with two seeds each; the minutes are their mean."""
-    table = [["short runs on cats and dogs, validation", "seed 0", "seed 1", "minutes"]]
-    for name, short in (("googlenet", "GoogLeNet, 80 px, 5"), ("vgg16", "VGG16, 32 px, 8")):
-        for start, label in (
-            ("scratch", f"{short} epochs, from scratch"),
-            ("fashionmnist", "the same from FashionMNIST"),
-        ):
-            files = [f"catsdogs_{name}_from_{start}_seed_{seed}.csv" for seed in (0, 1)]
-            mean = sum(log(file).seconds.sum() for file in files) / len(files) / 60
-            table.append([label, *map(best, files), f"{mean:.1f}"])
-    return table
-
-
 TABLES: dict[str, Callable[[], Table]] = {
     "results": front_page,
     "dense-measured": dense,
@@ -193,8 +159,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "runs-clothes": partial(runs, "clothes"),
     "clothes": clothes,
-    "clothes-starts": clothes_starts,
     "test-looks": test_looks,
     "coverage": coverage,
-    "transfer": transfer,
+    "starts": starts.table,
 }

@@ -2,11 +2,13 @@
 
 import csv
 
+import pandas as pd
 import pytest
 import torch
 
 import train_catsdogs
 from data import photo_folder
+from docs import starts as page
 from engine import cli
 from engine.errors import UserError
 from tests.benchmarks import __main__ as benchmarks
@@ -127,3 +129,23 @@ def test_only_names_sets_and_starts():
     assert starts.chosen(["imagenet", "clothing"]) == (["clothing"], ["imagenet"])
     with pytest.raises(UserError, match="--only dropout: there are clothing, catsdogs, scratch"):
         starts.chosen(["scratch", "dropout"])
+
+
+def test_the_table_has_means_errors_and_gaps(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "FILE", tmp_path / "starts.csv")
+    columns = ["set", "photos", "start", "trained", "seed", "val_accuracy"]
+    rows = [
+        ("clothing", 300, "scratch", "whole", 0, 0.50),
+        ("clothing", 300, "scratch", "whole", 1, 0.54),
+        ("clothing", 1_000, "catsdogs_googlenet", "last layer", 0, 0.625),
+        ("catsdogs", 500, "fashionmnist_googlenet", "whole", 0, 0.75),
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(page.FILE, index=False)
+    head, clothes, *rest = page.table()
+    assert head == ["photos of", "starts from", "trains", "", ""]
+    assert clothes == ["**clothes**", "", "", "**300 photos**", "**1,000 photos**"]
+    assert rest[0] == ["", "scratch", "all layers", "52.0 % ± 2.0", ""]
+    assert rest[4] == ["", "cats and dogs", "the last layer alone", "", "62.5 %"]
+    assert rest[7] == ["**cats and dogs**", "", "", "**500 photos**", ""]
+    assert rest[9] == ["", "FashionMNIST", "all layers", "75.0 %", ""]
+    assert len(rest) == 7 + 6
