@@ -10,7 +10,7 @@ import pandas as pd
 
 from docs.networks import percent
 from docs.paper_tables import Table
-from docs.style import PX, WIDTH, colour
+from docs.style import LARGE, PX, WIDTH, colour
 from engine.report import pyplot
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def drawing() -> "Figure":
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
     measured = accuracies()
-    figure, grid = pyplot().subplots(1, 2, figsize=(WIDTH * PX, 400 * PX), layout="constrained")
+    figure, grid = pyplot().subplots(1, 2, figsize=(WIDTH * PX, 430 * PX), layout="constrained")
+    title = "what more photos bring, and what a trained start brings"
+    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
     lines = {}
     for axes, (key, label) in zip(grid, SETS.items(), strict=True):
         for start, (name, marker, dashes) in STARTS.items():
@@ -80,7 +82,7 @@ def drawing() -> "Figure":
                 )
                 text = name if start == "scratch" else f"{name}, {layers}"
                 lines.setdefault(text, line)
-        axes.set(title=f"photos of {label}", xscale="log", xlabel="training photos")
+        axes.set(title=label, xscale="log", xlabel="training photos")
         counts = sorted(measured.loc[key].index.unique("photos"))
         axes.xaxis.set_major_locator(FixedLocator(counts))
         axes.xaxis.set_minor_locator(NullLocator())
