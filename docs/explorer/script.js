@@ -691,8 +691,9 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. One choice, ",
-      "and what it needs, differs. Points: mean gain in validation accuracy, same seed. ",
+    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. Each differs ",
+      "from the recipe in one choice and what that needs. Points: the mean gain in validation ",
+      "accuracy over the recipe with the same seed. ",
       tried.some(({ error }) => error !== null) &&
         "± and the line are the standard error, where there are two pairs or more. ",
       tried.some(single) && "One pair alone cannot tell a small difference from chance."),
