@@ -8,6 +8,8 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import zlib
 from contextlib import suppress
@@ -226,7 +228,11 @@ def write_sample(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    from engine import cli  # here: only this command needs it
-
     argparse.ArgumentParser(description="Write the bundled sample anew.").parse_args()
-    cli.run(lambda: write_sample(find(), SAMPLE))
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" may close the pipe: not an error
+    try:
+        write_sample(find(), SAMPLE)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -168,7 +168,7 @@ def test_a_part_without_a_usable_photo_is_refused(error_of, tmp_path):
     out = ("--output", tmp_path / "split")
     assert "test part has no usable photos" in error_of(split_dataset, source, *out)
     source = write_set(tmp_path / "few", train=1, test=1)
-    assert "it needs at least 2" in error_of(split_dataset, source, *out)
+    assert "needs at least 2 usable photos" in error_of(split_dataset, source, *out)
     assert sorted(os.listdir(tmp_path)) == ["few", "photos"]
 
 
