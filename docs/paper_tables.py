@@ -250,7 +250,7 @@ torchvision's GoogLeNet
   heads pool to 4x4 at any size
   at 224 px the same shape, other values: windows 4 wide instead of 5
 torchvision's GoogLeNet with its weights
-  `transform_input` normalises the images again, to mean and deviation 0.5
+  `transform_input` turns ImageNet's normalisation into one with mean and deviation 0.5
   look at the input of `conv1`, not at that of the network
 torchvision's VGG16
   pools to 7x7 at any size: at 32 px, 49 copies of one cell
