@@ -6,7 +6,7 @@
 Writes four pictures to docs/figures/: the kernels of the first layer, the maps that a photo excites
 most, where on photos the evidence lies, and what the branches of inception 4c respond to, with the
 part of each image that excites them most marked. VGG16 has no branches. --without leaves validation
-images out by their numbers: the published pictures show no people (663 of the cats and dogs).
+images out by their numbers: the published pictures show nobody's face (663 of the cats and dogs).
 """
 
 import argparse
