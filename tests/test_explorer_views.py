@@ -74,7 +74,7 @@ def test_every_view_by_keyboard(browser):
         browser.until(VIEW, expected)
     browser.go("#googlenet/inception3a")
     browser.press("ArrowRight", 39)
-    browser.until("location.hash", "#googlenet/inception3b")
+    browser.until("document.querySelector('#rows [aria-current]').hash", "#googlenet/inception3b")
     # The rows are one stop for the Tab key: after the chosen one comes what it is.
     browser.run("document.querySelector('#rows [aria-current]').focus()")
     browser.press("ArrowDown", 40)
