@@ -12,8 +12,9 @@ STAGES = {
     "vgg16": tuple(f"block{number}" for number in range(1, 6)),
     "googlenet": ("conv1", "conv2", "inception3b", "inception4c", "inception4e", "inception5b"),
 }
-ALIKE = 0.9  # correlation from which on two maps look alike
 STAGES["torchvision_googlenet"] = STAGES["padded_googlenet"] = STAGES["googlenet"]
+
+ALIKE = 0.9  # maps whose correlation is at least this look alike
 
 
 def activations(
@@ -42,6 +43,8 @@ def activations(
 
 def strongest(maps: torch.Tensor, count: int) -> list[int]:
     """The channels with the largest means, without those that look like a stronger one.
+
+    If too few are left, the strongest of the others follow them.
 
     Args:
         maps: of one image, C x H x W.
