@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from engine.errors import UserError, one_line
 from engine.files import write_json, write_table
 from engine.inference import data_folder, load_classifier, open_split, trained_on_sample
 from engine.provenance import provenance, record_look, sha256
+from engine.run_folder import make_output_dir
 
 SPLITS = {"test": "test", "val": "validation"}  # --split -> its name in messages
 
@@ -47,12 +47,7 @@ def main() -> None:
     folder = args.output_dir or path.with_name(f"{path.stem}_{results}")
     if results != args.split and not args.sample and not args.output_dir:
         refuse_other_results(folder / "summary.json", what)
-    try:  # fail now, not after minutes of computation
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        why = f"cannot write there ({error.strerror}): name another folder with --output-dir"
-        raise UserError(f"{folder}: {why}") from None
+    make_output_dir(folder)  # fail now, not after minutes of computation
 
     # Its predictions, and the metrics.
     pixels = max(metadata["image_size"], metadata["stored_size"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
@@ -57,14 +57,8 @@ class RunFolder:
             UserError: it cannot be created or written to, or another run is writing to it.
         """
         if is_main() and not self.dry_run and self.lock is None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self.lock = lock(self.folder)
-            except OSError as error:
-                reason = error.strerror or error
-                raise UserError(
-                    f"{self.folder}: cannot write there ({reason}): name another --output-dir"
-                ) from None
+            make_output_dir(self.folder)
+            self.lock = lock(self.folder)
 
     def begin(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
         """Prepare the folder for this run, and print a line about the network and the device.
@@ -244,6 +238,22 @@ def unless_open(write: Callable[[Any, Path], None], content: object, path: Path)
             f"note: {path}: not written: {error.strerror}: close it in the other program",
             file=sys.stderr,
         )
+
+
+def make_output_dir(folder: Path) -> None:
+    """Create a folder for results, unless it exists, and check that it is writable.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{folder}: cannot write there ({reason}): name another --output-dir"
+        ) from None
 
 
 def lock(folder: Path) -> IO[bytes]:

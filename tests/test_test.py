@@ -399,4 +399,4 @@ def test_a_folder_that_cannot_be_written_is_noticed_first(error_of, trained, mon
     for folder, why in folders.items():
         options = ("--checkpoint", trained, "--sample", "--output-dir", folder)
         error = error_of(test_script, *options)
-        assert why in error and "name another folder with --output-dir" in error
+        assert why in error and "name another --output-dir" in error
