@@ -168,9 +168,8 @@ def main() -> None:
     draws = partial(order_generator, args.seed)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
     val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
-    augmentation = Augmentation(
-        flip=args.flip, train_size=args.train_size, **(AUGMENT if args.augment else {})
-    )
+    parts = cli.augmentation_options(args, AUGMENT)
+    augmentation = Augmentation(flip=args.flip, train_size=args.train_size, **parts)
     transform = BatchTransform(mean, std, args.image_size, augmentation)
 
     # Criterion, optimizer and schedule.

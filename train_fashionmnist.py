@@ -107,7 +107,7 @@ def main() -> None:
     draws = partial(order_generator, args.seed)
     train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
     val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
-    augmentation = Augmentation(flip=args.flip, **(AUGMENT if args.augment else {}))
+    augmentation = Augmentation(flip=args.flip, **cli.augmentation_options(args, AUGMENT))
     mean, std = fashionmnist.MEAN, fashionmnist.STD
     transform = BatchTransform(mean, std, args.image_size, augmentation)
 

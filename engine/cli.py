@@ -130,22 +130,16 @@ def training_parser(description: str, models: Sequence[str]) -> argparse.Argumen
         help="mirror training images at random, and average over both views in validation and test "
         "(default: with --augment)",
     )
+    erase = "chance to erase a part of a training image (default: the recipe's, with --augment)"
+    add("--erase", type=fraction, metavar="P", help=erase)
 
     add = parser.add_argument_group("run").add_argument
     add("--device", default="auto", help=NAMES)
     add("--amp", action=on_off, help="16-bit autocast (default: where bfloat16 is faster)")
-    add(
-        "--compile",
-        action=on_off,
-        default=False,
-        help="compile the network (torch.compile): a slow first step; slower throughout on a CPU",
-    )
-    add(
-        "--checkpoint-activations",
-        action=on_off,
-        default=False,
-        help="save memory at the cost of time: recompute activations instead of storing them",
-    )
+    text = "compile the network (torch.compile): a slow first step; slower throughout on a CPU"
+    add("--compile", action=on_off, default=False, help=text)
+    text = "save memory at the cost of time: recompute activations instead of storing them"
+    add("--checkpoint-activations", action=on_off, default=False, help=text)
     add("--seed", type=seed, default=0, help="for weights, data order, augmentation, dropout")
     add("--output-dir", type=pathname, help="folder to write to (default: one in checkpoints/)")
     add("--resume", type=pathname, metavar="PATH", help="continue the run that wrote this last.pth")
@@ -277,6 +271,12 @@ def loader_options(args: argparse.Namespace, device: torch.device) -> dict[str, 
         "persistent_workers": args.workers > 0,
         "pin_memory": kind(device).pins,
     }
+
+
+def augmentation_options(args: argparse.Namespace, recipe: dict[str, float]) -> dict[str, float]:
+    """The arguments of ``Augmentation`` but for flip: the recipe's, or none, and --erase."""
+    parts = recipe if args.augment else {}
+    return parts if args.erase is None else parts | {"erase": args.erase}
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:

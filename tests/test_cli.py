@@ -134,6 +134,22 @@ def test_types_of_options(convert, good, bad):
             convert(text)
 
 
+@pytest.mark.parametrize(
+    "augment, erase, parts",
+    [
+        (True, None, {"translate": 2, "erase": 0.2}),
+        (True, 0.5, {"translate": 2, "erase": 0.5}),
+        (False, None, {}),
+        (False, 0.5, {"erase": 0.5}),
+    ],
+)
+def test_erase_goes_before_the_recipe(augment, erase, parts):
+    recipe = {"translate": 2, "erase": 0.2}
+    args = argparse.Namespace(augment=augment, erase=erase)
+    assert cli.augmentation_options(args, recipe) == parts
+    assert recipe == {"translate": 2, "erase": 0.2}
+
+
 def test_another_number_of_processes_is_said(capsys):
     args = argparse.Namespace(
         device="cpu", amp=False, processes=2, checkpoint_activations=True, data_on_device=None
