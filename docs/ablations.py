@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from docs.style import LARGE, PX, SMALL, WIDTH, colour
+from docs.style import PX, SMALL, WIDTH, colour, headline
 from engine.errors import UserError
 from engine.report import pyplot
 
@@ -80,9 +80,7 @@ def drawing() -> "Figure":
     height = 22 * len(tried) + 46 * len(groups) + 80
     figure = pyplot().figure(figsize=(WIDTH * PX, height * PX))
     right, top = max(1.0, float((tried.difference + tried.error.fillna(0)).max())), 40
-    style = {"fontsize": LARGE, "fontweight": "bold", "va": "center"}
-    title = "what one change to a recipe is worth, in points of validation accuracy"
-    figure.text(10 / WIDTH, 1 - 16 / height, title, **style)
+    headline(figure, "what one change to a recipe is worth, in points of validation accuracy")
     for name, rows in groups:
         # Placed by hand: the constrained layout of so many axes is not reproducible.
         tall, top = 22 * len(rows), top + 30

@@ -17,7 +17,7 @@ import pandas as pd
 from docs import ablations, confusions, starts
 from docs.benchmark_tables import three_digits
 from docs.result_tables import NAMES, RESULTS
-from docs.style import LARGE, PX, SMALL, WIDTH, colour, output_folder, save
+from docs.style import PX, SMALL, WIDTH, colour, headline, output_folder, save
 from engine import cli
 from engine.report import pyplot
 
@@ -74,9 +74,7 @@ def runs() -> "Figure":
     figure.subplots_adjust(
         left=0.07, right=0.985, top=1 - 70 / height, bottom=below / height, wspace=0.16
     )
-    title = "how far each run gets, and how fast"
-    style = {"fontsize": LARGE, "fontweight": "bold", "va": "center"}
-    figure.text(10 / WIDTH, 1 - 16 / height, title, **style)
+    headline(figure, "how far each run gets, and how fast")
     for axes, dataset in zip(grid[0], datasets, strict=True):
         lines = {"VGG16": iter(DASHES), "GoogLeNet": iter(DASHES)}
         for run in recorded[recorded.dataset == dataset].itertuples():
@@ -182,7 +180,7 @@ def curves(title: str, log: str) -> "Figure":
     figure, grid = pyplot().subplots(
         1, 3, figsize=(WIDTH * PX, 310 * PX), layout="constrained", width_ratios=(1, 1, 0.8)
     )
-    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
+    headline(figure, title)
     for axes, name in zip(grid, ("loss", "accuracy"), strict=False):
         style = {"color": colour("muted"), "linestyle": (0, (4, 2))}
         axes.plot(frame.epoch, frame[f"train_{name}"], **style)
@@ -210,7 +208,7 @@ def calibration(title: str, file: str) -> "Figure":
     figure, (bins, surest) = pyplot().subplots(
         1, 2, figsize=(WIDTH * PX, 350 * PX), layout="constrained", width_ratios=(1, 1.2)
     )
-    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
+    headline(figure, title)
     for key, label, kind, style in (
         ("reliability_uncalibrated", "as trained", "muted", (0, (4, 2))),
         ("reliability", "with the temperature", network, "-"),

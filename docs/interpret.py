@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data.dataset import ImageDataset
 from data.loaders import eval_loader
-from docs.style import FIGURES, LARGE, LIGHT, NORMAL, PX, WIDTH, colour, save_pixels
+from docs.style import FIGURES, LIGHT, NORMAL, PX, WIDTH, colour, headline, save_pixels
 from engine import cli
 from engine.explain import STAGES, activations, cell_centres, evidence, strongest
 from engine.inference import Classifier, load_classifier, open_split
@@ -77,11 +77,6 @@ def grid_of_images(columns: int, above: list[float]) -> tuple["Figure", np.ndarr
         grid[row, column] = figure.add_axes(box)
         grid[row, column].set_axis_off()
     return figure, grid
-
-
-def headline(figure: "Figure", text: str) -> None:
-    height = figure.get_figheight() / PX
-    figure.text(10 / WIDTH, 1 - 16 / height, text, fontsize=LARGE, weight="bold", va="center")
 
 
 def draw_filters(classifier: Classifier) -> "Figure":

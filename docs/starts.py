@@ -10,7 +10,7 @@ import pandas as pd
 
 from docs.networks import percent
 from docs.paper_tables import Table
-from docs.style import LARGE, PX, WIDTH, colour
+from docs.style import PX, WIDTH, colour, headline
 from engine.report import pyplot
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def drawing() -> "Figure":
 
     measured = accuracies()
     figure, grid = pyplot().subplots(1, 2, figsize=(WIDTH * PX, 430 * PX), layout="constrained")
-    title = "what more photos bring, and what a trained start brings"
-    figure.suptitle(title, x=0.012, ha="left", fontsize=LARGE, fontweight="bold")
+    headline(figure, "what more photos bring, and what a trained start brings")
     lines = {}
     for axes, (key, label) in zip(grid, SETS.items(), strict=True):
         for start, (name, marker, dashes) in STARTS.items():

@@ -77,6 +77,14 @@ def canvas(height: float, letters: float = 1) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
+def headline(figure: "Figure", text: str) -> None:
+    """The title of a whole picture, at its upper left."""
+    place = {"x": 10 / WIDTH, "ha": "left"}
+    if figure.get_layout_engine() is None:  # else the layout finds the height
+        place |= {"y": 1 - 16 * PX / figure.get_figheight(), "va": "center"}
+    figure.suptitle(text, **place)
+
+
 def write(  # noqa: PLR0913 (where, what, and how it looks)
     axes: "Axes",
     at: tuple[float, float],
