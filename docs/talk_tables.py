@@ -36,7 +36,7 @@ def networks() -> Table:
     return [
         ["", "VGG16", "GoogLeNet"],
         ["building block", "a 3x3 convolution", "an inception module"],
-        ["layers with weights", *map(str, layers)],
+        ["depth in layers with weights", *map(str, layers)],
         ["parameters", *(f"{parameters(model) / 1e6:.1f} M" for model in (vgg, google))],
         ["multiply-accumulates for an image of 224 px", *(f"{n / 1e9:.1f} G" for n in macs)],
         ["its team in the ImageNet classification of 2014", "second", "first"],

@@ -62,7 +62,7 @@ class GoogLeNet(nn.Module):
         batch_norm: normalise after each convolution, which then needs no bias.
         dropout: probability of dropping one of the 1024 features before the linear layer.
         aux_heads: train with the two auxiliary classifiers of Section 5. None: only if the
-            training images have 80 px or more; the feature maps of smaller ones are too small.
+            training images have 80 px or more, the width of the five cells that the heads pool.
         train_size: size of the training images in pixels. None: image_size, as in the paper.
 
     Raises:
@@ -222,8 +222,8 @@ class SameMaxPool(nn.MaxPool2d):
 
 def local_response_norm() -> nn.LocalResponseNorm:
     """Build a "LocalRespNorm" of Figure 3."""
-    # The paper gives no constants. These are Caffe's: AlexNet's (Krizhevsky et al. 2012, Section
-    # 3.3), but with k = 1 and, as in nn.LocalResponseNorm, alpha divided by size.
+    # The paper gives no constants. Caffe's reference model has AlexNet's (Krizhevsky et al. 2012,
+    # Section 3.3), but with k = 1 and, as in nn.LocalResponseNorm, alpha divided by size.
     return nn.LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
 
 

@@ -56,7 +56,7 @@ class SmallMapConv2d(nn.Conv2d):
         return pixels.unflatten(1, (size, size, -1)).permute(0, 3, 1, 2)
 
 
-Conv2d = SmallMapConv2d  # what the networks use; nn.Conv2d gives the same results, but slower
+Conv2d = SmallMapConv2d  # what the networks use; nn.Conv2d gives the same results
 
 
 def init_weights(network: nn.Module) -> None:
@@ -64,8 +64,8 @@ def init_weights(network: nn.Module) -> None:
 
     The authors of VGG first trained the shallow net A and initialised the deeper ones with its
     weights; later they found that Glorot's initialisation makes this unnecessary (Section 3.1).
-    Kaiming normal (He et al. 2015) preserves the variance of the activations through any number
-    of ReLU layers, so VGG16 trains from scratch.
+    Kaiming normal (He et al. 2015) preserves the mean square of the activations through any number
+    of convolutions with ReLU, poolings aside, so VGG16 trains from scratch.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

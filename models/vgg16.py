@@ -98,8 +98,9 @@ class VGG16(nn.Module):
         """The same network for images of image_size or more, square or not (Section 3.2).
 
         The fully connected layers become convolutions. In one pass, they classify every
-        image_size x image_size window of the image, at a stride of 32 pixels; the logits are the
-        mean over these windows. Both networks share the same weights in memory.
+        image_size x image_size window of the image, at a stride of 32 pixels, each seen with what
+        lies around it instead of zeros; the logits are the mean over these windows. Both networks
+        share the same weights in memory.
 
         If a side is not a multiple of 32, the max-pools drop the remaining pixels at the right or
         bottom edge.

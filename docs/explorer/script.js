@@ -691,7 +691,7 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs on some thousand images, of FashionMNIST if not photos. Each differs ",
+    h("p.note", "Short runs on a part of the images, FashionMNIST's if not photos. Each differs ",
       "from the recipe in one choice and what that needs. Points: the mean gain in validation ",
       "accuracy over the recipe with the same seed. ",
       tried.some(({ error }) => error !== null) &&
