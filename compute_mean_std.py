@@ -3,7 +3,7 @@
     python compute_mean_std.py data/catsdogs                # writes data/catsdogs/mean_std.json
     python compute_mean_std.py --dataset fashionmnist       # only prints them
 
-All photos have equal weight regardless of their size, since the network gets all at one size. So
+All photos have equal weight whatever their size, since the network sees them all at one size. So
 the mean is the average of the photos' means, and the standard deviation is that of a random pixel
 of a random photo. One pass over the photos is enough: it counts how often each of the 256 pixel
 values occurs in each channel. Validation and test images are left out, since no information about

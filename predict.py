@@ -3,7 +3,7 @@
     python predict.py docs/examples/cat.jpg --checkpoint checkpoints/catsdogs_googlenet.pth
     python predict.py docs/examples --checkpoint checkpoints/clothing_googlenet.pth --json
 
-Photos can be files and folders. Photos that cannot be read are listed at the end, after the
+Name image files or folders. Photos that cannot be read are listed at the end, after the
 predictions for the others; the exit code is then 2.
 """
 

@@ -7,7 +7,7 @@
 Prints accuracy, balanced accuracy (the mean recall of all classes), loss, calibration error, and
 the precision, recall and F1 of each class. Writes them to a folder beside the checkpoint, together
 with the predictions for all images (CSV), the confusion matrix (PNG and CSV), the most confident
-mistakes (PNG) and a reliability diagram (PNG): docs/photos.md.
+mistakes (PNG) and a reliability diagram (PNG). docs/photos.md explains them.
 """
 
 import argparse

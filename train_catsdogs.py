@@ -211,9 +211,9 @@ def default_train_size(args: argparse.Namespace) -> int:
     """The height and width of the training images in pixels.
 
     In random crops, objects appear larger than in whole photos, and the network is most accurate
-    on objects of that apparent size (Touvron et al. 2019, "Fixing the train-test resolution
-    discrepancy"). So GoogLeNet, which accepts any size, trains on smaller images than in
-    evaluation, for 56 % of the cost. VGG16's fully connected layers accept only one size.
+    on objects that appear as large as in training (Touvron et al. 2019, "Fixing the train-test
+    resolution discrepancy"). So GoogLeNet, which accepts any size, trains on smaller images than it
+    is evaluated on, at 56 % of the cost. VGG16's fully connected layers accept only one size.
     """
     is_smaller = args.model == "googlenet" and args.augment
     return max(32, args.image_size * 3 // 4) if is_smaller else args.image_size

@@ -8,8 +8,8 @@ from torch import nn
 class SmallMapConv2d(nn.Conv2d):
     """An nn.Conv2d that computes small feature maps as a matrix product.
 
-    Same weights, same function, square kernels only. On a CPU, oneDNN is slower at the weight
-    gradient of a convolution over a small map than at that of a matrix product.
+    The weights and the function are the same; kernels must be square. On a CPU, oneDNN takes longer
+    for the weight gradient of a convolution over a small map than for that of a matrix product.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import nn
 from models.googlenet import INCEPTION, ConvReLU, GoogLeNet
 from models.layers import init_weights
 
-# The mean and std, for pixels between 0 and 1, by which these weights expect images normalised.
+# These weights expect images normalised with this mean and std, for pixels between 0 and 1.
 # torchvision's GoogLeNet was trained with 0.5; it takes images normalised by ImageNet's values and
 # converts them ("transform_input"). Here the images are normalised by 0.5 directly.
 NORMALISATION = {

@@ -25,8 +25,8 @@ def summarise(model: nn.Module, rows: list[tuple[str, list[str]]]) -> list[Row]:
     pooling and normalisation do not count.
 
     Args:
-        model: left in evaluation mode. Best built on the meta device, where a forward pass
-            computes only shapes.
+        model: the network, which is left in evaluation mode. It is best built on the meta device,
+            where a forward pass computes only shapes.
         rows: (title, names of the modules that make up the row), as the networks' ``table_rows``
             returns them. The shape is that of the last module.
     """
