@@ -233,11 +233,11 @@ const arithmetic = (() => {
 
     each("Convolution", "Y", r.Y, (i, j) => [
       { X: under(i, j, 3), K: under(0, 0, 3) },
-      "Lay the kernel on the image, multiply each weight by the pixel under it, add up, add b.",
+      "Lay the kernel on the image, multiply each weight by the pixel under it, sum up and add b.",
       `${products(r.window(i, j))} + ${bracket(b)}`,
     ]);
     each("ReLU", "Z", r.Z, (i, j) => [
-      { Y: [[i, j]] }, "What is negative becomes 0.", `max(${neat(r.Y[i][j])}, 0)`,
+      { Y: [[i, j]] }, "Negative values become 0.", `max(${neat(r.Y[i][j])}, 0)`,
     ]);
     each("Pooling", "P", r.P, (i, j) => [
       { Z: under(i, j, 2) }, "The largest of four.",
@@ -252,7 +252,7 @@ const arithmetic = (() => {
         "One window chose this cell as its largest, so it gets that window's gradient."];
       const text = texts[won.length]
         ?? `${won.length} windows chose this cell, so it gets the sum of their gradients.`;
-      return [{ dP: won, Z: [[i, j]] }, `${text} Among equals, a window chooses the first.`,
+      return [{ dP: won, Z: [[i, j]] }, `${text} In a tie, a window chooses the first cell.`,
         plus(won.map(([p, q]) => dP[p][q]))];
     });
     each("Back through ReLU", "dY", r.dY, (i, j) => [
@@ -263,24 +263,24 @@ const arithmetic = (() => {
     ]);
     each("Gradient of the kernel", "dK", r.dK, (u, v) => [
       { dY: alive, X: alive.map(([i, j]) => [i + u, j + v]) },
-      "Over all places: the gradient there times the pixel that this weight met. Gradients of 0 "
-        + "are left out.",
+      "Summed over all places: the gradient there times the pixel that this weight met. Gradients "
+        + "of 0 are left out.",
       live(r.kernelTerms(u, v)),
     ]);
     one("Gradient of the bias", "db", { dY: alive },
-      "The bias met a 1 everywhere: the sum of dY.",
+      "The bias is added once at every place, so its gradient is the sum of dY.",
       equals(plus(alive.map(([i, j]) => r.dY[i][j])), r.db));
     each("Gradient of the image", "dX", r.dX, (p, q) => {
       const met = alive.filter(([i, j]) => K[p - i]?.[q - j] !== undefined);
       return [
         { dY: met, K: met.map(([i, j]) => [p - i, q - j]) },
-        "Over all places whose window held this pixel: the gradient there times the weight that "
-          + "lay on it.",
+        "Summed over all places whose window held this pixel: the gradient there times the weight "
+          + "that lay on it.",
         live(r.imageTerms(p, q)),
       ];
     });
     each("One step of learning", "K after", r["K after"], (u, v) => [
-      { K: [[u, v]], dK: [[u, v]] }, "Against the gradient, as far as the learning rate says.",
+      { K: [[u, v]], dK: [[u, v]] }, "The weight minus the learning rate times its gradient.",
       `${neat(K[u][v])} − ${neat(rate)}·${bracket(r.dK[u][v])}`,
     ]);
     const squares = sum([...r.dK.flat(), r.db].map((gradient) => gradient ** 2));
@@ -288,7 +288,7 @@ const arithmetic = (() => {
     const expected = `${neat(r.L)} − ${neat(rate)}·${neat(squares)}`;
     one("One step of learning", "L after", {},
       `Forward once more, with the new K and ${newb}. A small step should lower the loss by the `
-        + "rate times the sum of the squared gradients.",
+        + "learning rate times the sum of the squared gradients.",
       `${neat(r["L after"])}; expected ${expected} = ${neat(r.L - rate * squares)}`);
     return found;
   }

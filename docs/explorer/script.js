@@ -230,7 +230,7 @@ function detail(name, row, branch) {
       entry("A cell sees", `${output.field} px`,
         output.field < 224 ? `stride ${output.jump} px` : "more than the image has")),
     h("h3", "Worked out",
-      path ? ", for this branch" : row.paths.length > 1 && "; choose a branch for its share"),
+      path ? ", for this branch" : row.paths.length > 1 && "; choose a branch to see its share"),
     sumsOf(row, path && branch),
     h("h3", "In the paper"),
     printed || (!row.source && h("p", h("code", row.name), ` in ${network.table}.`)),
@@ -239,7 +239,7 @@ function detail(name, row, branch) {
     h("h3", "In the code: ", h("code", row.module), " of ",
       h("a", { href: `../${network.file}` }, network.file), ", lines ", code.lines.map(lineButton)),
     codeOf(network, code),
-    h("h3", "Proved by"),
+    h("h3", "Tested by"),
     row.tests.map(([file, words]) =>
       h("p", h("a", { href: `../${file}` }, h("code", `python -m pytest ${file} -k ${words}`)))),
   ];
@@ -361,10 +361,10 @@ function answer(s, before, result) {
     h("dl.totals", change("Parameters", "parameters", comma),
       change("MACs of one image", "macs", comma),
       change("Activations of one image", "values", memory)),
-    s.heads && h("p.quiet.note", "All three with the heads."),
+    s.heads && h("p.quiet.note", "All three include the heads."),
     h("p.note",
       others ? `The output of ${others} of ${result.rows.length} rows has another shape.`
-        : "Every output has the shape that it has in the paper.",
+        : "Every output has the same shape as in the paper.",
       gone > 0 && ` ${gone} rows are gone.`),
     notes.map(([, , , note]) => h("p.note", note)),
     s.batchNorm && h("p.note", data.options.batch_norm),
@@ -484,9 +484,9 @@ function showSee(which = "clothing", index = 0, layer = "conv2") {
   };
   fill("maps", h("h2", title(rowOf(name))),
     h("p.note", `A cell sees ${field} × ${field} px. The next cell’s window lies `,
-      `${jump} px further. The image has ${size} × ${size} px.`),
+      `${jump} px further on. The image has ${size} × ${size} px.`),
     h("p.quiet.note", `${checkpoint} has ${shown.of} maps of ${side} × ${side} here. `,
-      "These are the strongest on this image, without near copies; bright is large."),
+      "These are the strongest on this image, without near copies; bright means large."),
     h("div.maps", shown.channels.map(map)));
 }
 
@@ -605,12 +605,12 @@ function showTrained(index) {
   const others = alike(run.dataset).filter((one) => one !== run);
   fill("curves", h("h2", run.name),
     run.command.startsWith("python") && h("p.quiet", h("code", run.command)),
-    h("p.quiet", "Log: ", h("a", { href: `results/${run.log}` }, run.log), ". All about the runs ",
+    h("p.quiet", "Log: ", h("a", { href: `results/${run.log}` }, run.log), ". More on the runs ",
       "and machines A and B: ", h("a", { href: "results.md" }, "results.md")),
     chart("Validation accuracy; thin: the other runs on this data",
       [...others, run].map((one) => [one.val_accuracy, one === run ? "chosen" : "other", one.name]),
       (value) => percent(value, 0)),
-    chart("Loss on validation images; dots: on training images, augmented, labels smoothed",
+    chart("Validation loss; dotted: training loss, with augmentation and smoothed labels",
       [[run.train_loss, "second", "training"], [run.val_loss, "chosen", "validation"]],
       (value) => value.toFixed(1)));
   showConfusion();
@@ -648,7 +648,7 @@ function showConfusion() {
       `which it has never seen: ${images.length - mistakes.length} right. `,
       mistakes.length > 0 &&
         `${classes[worst]} is in ${within(worst)} of the ${mistakes.length} mistakes. `,
-      "Rows: what it is. Columns: the answer. Choose a cell to see its images."),
+      "Rows: the true class. Columns: the answer. Choose a cell to see its images."),
     h("div.scroll", h("table.confusion", columns("", ...classes), h("tbody", numbers.map(row)))));
 
   const rows = Math.ceil(images.length / 25); // of the picture that holds all images, 25 a row
@@ -670,7 +670,7 @@ function showConfusion() {
     h("div.thumbs", where(...confused).slice(0, 40).map(thumb)),
     h("h2.later", "Is it as sure as it should be?"),
     h("div.scroll", h("table",
-      columns("How sure", "Images", "On average", "Right"), h("tbody", calibration))));
+      columns("Confidence", "Images", "Mean confidence", "Right"), h("tbody", calibration))));
 }
 
 function showAblations() {
@@ -691,11 +691,11 @@ function showAblations() {
     tried.filter((row) => row.group === name).map(rowOf));
   const single = ({ error, difference }) => error === null && difference !== null;
   fill("ablations", h("h2.later", "What single choices are worth"),
-    h("p.note", "Short runs on a part of the images, FashionMNIST's if not photos. Each differs ",
+    h("p.note", "Short runs on part of FashionMNIST, or on photos where it says so. Each differs ",
       "from the recipe in one choice and what that needs. Points: the mean gain in validation ",
       "accuracy over the recipe with the same seed. ",
       tried.some(({ error }) => error !== null) &&
-        "± and the line are the standard error, where there are two pairs or more. ",
+        "± and the line show the standard error, where there are two pairs or more. ",
       tried.some(single) && "One pair alone cannot tell a small difference from chance."),
     h("div.scroll", h("table.tried", { "--zero": x(0) },
       columns("Tried", "In the recipe", "← worse, better →", "Points", "Pairs"),
