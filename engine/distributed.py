@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -95,6 +96,14 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     parts = [rows] * world_size()
     dist.all_gather_object(parts, rows, *waiting_room)
     return torch.cat([part for part in parts if len(part)])
+
+
+def broadcast_object(value: object) -> Any:  # noqa: ANN401
+    """The main process's value, returned in each process."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values, 0, *waiting_room)
+    return values[0]
 
 
 def broadcast_buffers(model: torch.nn.Module) -> None:

@@ -17,7 +17,7 @@ from engine import checkpoint, report
 from engine.calibration import fit_temperature
 from engine.checks import check_tensors
 from engine.device import describe, kind
-from engine.distributed import gather_rows, is_main
+from engine.distributed import broadcast_object, gather_rows, is_main
 from engine.errors import UserError, quote
 from engine.files import write_json
 from engine.writer import Writer
@@ -70,8 +70,13 @@ class RunFolder:
         Raises:
             UserError: another run is writing to the folder.
         """
-        if not is_main():
-            return
+        if is_main():
+            self.prepare(trainer, batch_size, steps_per_epoch)
+        # All processes must agree on it: when an epoch beats it, save_best gathers their logits.
+        trainer.best = broadcast_object(trainer.best)
+
+    def prepare(self, trainer: "Trainer", batch_size: int, steps_per_epoch: int) -> None:
+        """Make room or find best.pth, and print the line (in the main process)."""
         self.writer = Writer(FILES, kind(trainer.device).background)
         self.take()
         if self.dry_run:

@@ -23,6 +23,7 @@ with distributed.one_process_first():
         file.write(f"{distributed.rank()}\\n")
 rank = distributed.rank()
 assert distributed.all_reduce_max(rank) == 2
+assert distributed.broadcast_object({"rank": rank}) == {"rank": 0}
 rows = torch.full((rank, 2), rank) if rank else torch.empty(0, 1)  # a process without images
 assert distributed.gather_rows(rows).tolist() == [[1, 1], [2, 2], [2, 2]]
 distributed.cleanup()

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine import checkpoint
+from engine import checkpoint, run_folder
 from engine.errors import UserError
 from engine.run_folder import RunFolder, lock
 from tests.conftest import SMALL, same
@@ -93,6 +93,15 @@ def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, 
     (whole / "best.pth").unlink()
     with pytest.raises(UserError, match="no epoch left to train"):
         train("--resume", whole / "last.pth")
+
+
+def test_all_processes_know_that_best_is_lost(monkeypatch, tmp_path):
+    """Otherwise only the main process saves the next epoch, and waits for the others' logits."""
+    monkeypatch.setattr(run_folder, "is_main", lambda: False)
+    monkeypatch.setattr(run_folder, "broadcast_object", lambda value: value and {})
+    trainer = SimpleNamespace(best={"epoch": 1})
+    RunFolder(tmp_path, {}).begin(trainer, 2, 1)
+    assert trainer.best == {}
 
 
 @pytest.mark.parametrize("step", [2, 7])
