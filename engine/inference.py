@@ -96,15 +96,16 @@ class Classifier:
 
         Raises:
             UserError: the file cannot be read as an image, or its values have no known range.
-            ValueError: the array is not uint8.
+            ValueError: the array has another type or shape.
         """
         channels = self.metadata["channels"]
         if isinstance(image, str | os.PathLike):
             photo = open_photo(Path(image), channels)
         else:
             if isinstance(image, np.ndarray):
-                if image.dtype != np.uint8:
-                    raise ValueError(f"expected an array of uint8, got {image.dtype}")
+                if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or not image.size:
+                    found = f"{image.dtype} of {' x '.join(map(str, image.shape))}"
+                    raise ValueError(f"expected uint8, H x W or H x W x 3, got {found}")
                 image = Image.fromarray(image)
             image.load()  # of a file that was opened and no more
             photo = to_channels(upright(image), channels)
