@@ -103,7 +103,7 @@ def set_aside(spelled: dict[str, str], path: Path, size: Callable[[str], int]) -
     left_out: dict[str, str] = {}
     tree = Tree(spelled.values())
     for find in (masks, augmented, partial(copies, spelled=spelled, path=path, size=size)):
-        folders = dict(find(tree, tree.descend("")))
+        folders = dict(find(tree))
         for name in spelled if folders else ():
             above = accumulate(f"{part}/" for part in spelled[name].split("/")[:-1])
             for folder in folders.keys() & set(above):
@@ -113,7 +113,7 @@ def set_aside(spelled: dict[str, str], path: Path, size: Callable[[str], int]) -
     return left_out
 
 
-def masks(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
+def masks(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield the folders, at any level, that annotate a folder beside them: images/, labels/."""
     for parent, folders in tree.folders.items():
         for store in list(filter(STORE.fullmatch, folders))[:1]:
@@ -121,7 +121,7 @@ def masks(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
                 yield f"{parent}{name}/", f"not a photo: its folder is beside {store}"
 
 
-def augmented(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
+def augmented(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield the folders of augmented copies, which could put one photo into two splits."""
     for parent, folders in tree.folders.items():
         altered = set(filter(AUGMENTED.fullmatch, folders))
@@ -142,9 +142,10 @@ def is_altered(path: Path) -> bool:
 
 
 def copies(
-    tree: Tree, root: str, spelled: dict[str, str], path: Path, size: Callable[[str], int]
+    tree: Tree, spelled: dict[str, str], path: Path, size: Callable[[str], int]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the folders in ``root`` with the same files as ``root`` itself: a set packed twice."""
+    """Yield the folders beside the classes that hold the same files once more."""
+    root = tree.descend("")
     names = {plain: name for name, plain in spelled.items()}
     for folder in sorted(tree.folders.get(root, ())):
         top = f"{root}{folder}/"
