@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 OUT_OF_MEMORY = (
-    "out of memory: lower --batch-size (in training, --accumulate-steps keeps the gradients of the "
-    "larger batch, and --checkpoint-activations takes less), or --image-size; see docs/tuning.md"
+    "out of memory: close other programs; in training, lower --batch-size (--accumulate-steps "
+    "keeps the larger batch's gradients, --checkpoint-activations takes less) or --image-size; see "
+    "docs/tuning.md"
 )
 
 

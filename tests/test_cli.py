@@ -35,15 +35,18 @@ def test_without_checkpoint_those_that_are_there_are_listed(script, trained):
 def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
     killed = "DataLoader worker (pid 7) is killed by signal: Killed. \nIt may be out of memory."
     for error, words in (
-        (MemoryError(), "out of memory: lower --batch-size"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory: lower --batch-size"),
-        (RuntimeError("MPS backend out of memory (MPS"), "out of memory: lower --batch-size"),
+        (MemoryError(), "in training, lower --batch-size"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "in training, lower --batch-size"),
+        (RuntimeError("MPS backend out of memory (MPS"), "in training, lower --batch-size"),
         (
             RuntimeError(killed),
             "worker (pid 7) is killed by signal: Killed: out of memory? --workers",
         ),
         (OSError(28, "No space left on device", "log.csv"), "No space left on device: 'log.csv'"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory: lo"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            "out of memory: close",
+        ),
         (RuntimeError("CUDA error: no kernel image is available for"), "does not support this GPU"),
         (UserError("photos/\x1b[2J: gone"), r"error: photos/\x1b[2J: gone"),
         (
