@@ -162,7 +162,7 @@ def test_out_of_memory_is_one_line(error_of, tmp_path):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
-    assert "out of memory: lower --batch-size" in error
+    assert "in training, lower --batch-size" in error
 
 
 @needs_cuda
