@@ -49,13 +49,17 @@ def validation(run: pd.Series) -> str:
     return run.validation or percent(log(run.log).val_accuracy.max(), 2)
 
 
-def runs(dataset: str) -> Table:
-    """The differences between the runs on a dataset, and their results."""
+def runs(dataset: str, older: str = "") -> Table:
+    """The differences between the runs on a dataset, and their results.
+
+    Args:
+        older: "yes" for the runs with the defaults or poolings of an earlier day, "" for the rest.
+    """
     settings = ["model", "pixels", "epochs", "batch", "lr", "dropout", "erased", "machine"]
     head = [*settings, "code at", "validation", "test", "training", "log"]
     table = [["rate" if name == "lr" else name for name in head]]
     for _, run in recorded_runs().iterrows():
-        if run.dataset != dataset:
+        if (run.dataset, run.older) != (dataset, older):
             continue
         test, links = run.test, csv(run.log)
         if test.endswith(".json"):
@@ -156,6 +160,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "dense-measured": dense,
     "sizes": sizes,
     "runs-fashionmnist": partial(runs, "FashionMNIST"),
+    "runs-older": partial(runs, "FashionMNIST", "yes"),
     "runs-catsdogs": partial(runs, "cats and dogs"),
     "runs-clothes": partial(runs, "clothes"),
     "clothes": clothes,
