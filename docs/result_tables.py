@@ -94,7 +94,7 @@ def front_page() -> Table:
         ),
         (
             "GoogLeNet, batch-norm, from scratch in two runs",
-            "96 and 120 px, judged at 160",
+            "96 and 120 px, evaluated at 160",
             "catsdogs_googlenet.csv",
             "catsdogs_googlenet_160px.csv",
         ),
@@ -106,7 +106,7 @@ def front_page() -> Table:
         ),
         (
             "GoogLeNet, batch-norm, from cats and dogs",
-            "120 px, judged at 128",
+            "120 px, evaluated at 128",
             "clothing_googlenet_160px.csv",
             "clothing_googlenet_weighted.csv",
         ),
@@ -146,7 +146,7 @@ def dense() -> Table:
 
 
 def sizes() -> Table:
-    """GoogLeNet's first run on photos, judged at several sizes."""
+    """GoogLeNet's first run on photos, evaluated at several sizes."""
     judged = log("catsdogs_googlenet_sizes.csv")
     return [
         ["shown at", *judged["shown at"]],
