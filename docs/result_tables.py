@@ -106,9 +106,10 @@ def front_page() -> Table:
         ),
         (
             "GoogLeNet, batch-norm, from cats and dogs",
-            "120 px, evaluated at 128",
+            "120 px, evaluated at 160",
             "clothing_googlenet_160px.csv",
             "clothing_googlenet_weighted.csv",
+            "clothing_googlenet_longer.csv",
         ),
     ):
         run = recorded.loc[name]
