@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory in training, for a second forward pass."""
+"""Activation checkpointing: less memory in training, at the cost of a second forward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
