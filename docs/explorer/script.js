@@ -282,7 +282,7 @@ function codeOf({ file, source }, { lines, calls }) {
     }));
 }
 
-// ------------------------------------------------------------------- 2. change the question
+// ------------------------------------------------------------------- 2. change a network
 
 const ASK = { size: "Image size, px", channels: "Channels of the image", classes: "Classes" };
 const whole = (text) => clamp(Math.round(Number(text)) || 1, 1, 4096);
