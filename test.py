@@ -58,7 +58,7 @@ def main() -> None:
     if not len(labels):
         raise UserError(f"{what}: no images to test on")
     probabilities, labels = logits.softmax(1).numpy(), labels.numpy()
-    uncalibrated = (logits * classifier.temperature).softmax(1).numpy()
+    uncalibrated = (logits * classifier.temperature).softmax(1).numpy()  # undoes the division
     predictions = probabilities.argmax(1)
     confusion = report.confusion_matrix(labels, predictions, len(classes))
     table = report.class_table(confusion, classes)

@@ -123,7 +123,7 @@ def random_translate(images: torch.Tensor, pixels: int, draws: torch.Tensor) -> 
     count, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4)
     device = images.device
-    offsets = (draws * (2 * pixels + 1)).long()[:, :, None]  # rounded down: 0 … 2 pixels
+    offsets = (draws * (2 * pixels + 1)).long()[:, :, None]  # rounded down: 0 … 2 * pixels
     rows = (offsets[0] + torch.arange(height, device=device))[:, :, None]  # N x H x 1
     columns = (offsets[1] + torch.arange(width, device=device))[:, None, :]  # N x 1 x W
     index = torch.arange(count, device=device)[:, None, None]

@@ -23,7 +23,7 @@ def build_optimizer(
     if name == "adam":
         return torch.optim.AdamW(groups, lr, fused=True)
     optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
-    # Fused SGD does not initialise its momentum, not even if float16 skips the first step.
+    # Fused SGD would leave its momentum uninitialised if float16 skipped the first step.
     for p in trained:
         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
@@ -39,7 +39,7 @@ def build_scheduler(
         total_steps: optimizer steps in the whole run.
         warmup_steps: optimizer steps in which the rate rises, at most half of the total.
     """
-    total = max(3, total_steps)  # OneCycleLR needs at least three
+    total = max(3, total_steps)  # OneCycleLR needs three, two of them in the warm-up
     warmup = min(warmup_steps, total // 2)
     if name == "onecycle":
         # From lr / 25 up to lr, then down to almost 0. Adam's beta1 falls while the rate rises and

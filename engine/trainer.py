@@ -92,7 +92,7 @@ class Trainer:
         is_float16 = settings.amp == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_float16)
         self.generator = torch.Generator(self.device)
-        # Read the loss only after an optimizer step, where the run can be saved.
+        # Read the loss only after an optimizer step, where the run can be saved: round up.
         self.look_every = -(-LOOK_EVERY // settings.accumulate_steps) * settings.accumulate_steps
 
         self.epoch = 0  # epochs completed
@@ -115,7 +115,7 @@ class Trainer:
         check_batch_size(self.model, batches.batch_size // world_size())
         done, accumulated = self.epoch * steps + self.step, self.settings.accumulate_steps
         check_progress(self.scheduler, done // accumulated)
-        counted = self.totals.everywhere[2] and self.seconds
+        counted = self.totals.everywhere[2] and self.seconds  # images and time of the epoch so far
         if self.step > steps or (self.step and not counted):
             raise UserError(f"--resume: there is no batch {self.step} in an epoch of {steps}")
         run.begin(self, batches.batch_size, steps // accumulated)

@@ -95,8 +95,8 @@ class GoogLeNet(nn.Module):
         # Optional departure: batch normalisation replaces local response normalisation, as in
         # Ioffe & Szegedy 2015; it allows higher learning rates.
         norm = nn.Identity if batch_norm else local_response_norm
-        # Departure: nn.Conv2d pads every side by 3 pixels. "Same" padding is 2 at the left and top
-        # and 3 at the right and bottom, so this map is shifted by one pixel.
+        # Departure: nn.Conv2d pads every side by 3 pixels. Figure 3's "(S)", read as "same", pads 2
+        # at the left and top and 3 at the right and bottom, so this map is shifted by one pixel.
         self.conv1 = ConvReLU(in_channels, 64, 7, batch_norm, stride=2)
         self.pool1 = SameMaxPool()
         self.norm1 = norm()

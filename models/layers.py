@@ -47,7 +47,8 @@ class SmallMapConv2d(nn.Conv2d):
         are the rows of the layer's weight. (``VGG16.fully_convolutional`` does the reverse.)
         """
         size = x.shape[2]
-        kernel = F.pad(self.weight.to(x.dtype), [size - 1 - self.padding[0]] * 4)  # 2 S - 1 wide
+        margin = size - 1 - self.padding[0]  # 0 or less: F.pad crops the kernel to 2 S - 1 pixels
+        kernel = F.pad(self.weight.to(x.dtype), [margin] * 4)
         kernel = kernel.permute(0, 2, 3, 1)  # out_channels first, in_channels last
         starts = range(size - 1, -1, -1)  # the first pixel has all others to its right and below
         windows = [kernel[:, i : i + size, j : j + size].flatten(1) for i in starts for j in starts]

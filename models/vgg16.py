@@ -97,10 +97,10 @@ class VGG16(nn.Module):
     def fully_convolutional(self) -> nn.Sequential:
         """The same network for images of image_size or more, square or not (Section 3.2).
 
-        The fully connected layers become convolutions. In one pass, they classify every
-        image_size x image_size window of the image, at a stride of 32 pixels, each seen with what
-        lies around it instead of zeros; the logits are the mean over these windows. Both networks
-        share the same weights in memory.
+        The fully connected layers become convolutions. In one pass, they classify every window of
+        image_size x image_size pixels, at a stride of 32 pixels. Around a window they see the
+        rest of the image, where a crop would be padded with zeros. The logits are the mean over the
+        windows. Both networks share their weights in memory.
 
         If a side is not a multiple of 32, the max-pools drop the remaining pixels at the right or
         bottom edge.
