@@ -45,7 +45,7 @@ from models.recompute import checkpoint_activations
 
 COMMON = {
     "optimizer": "adam",  # as for FashionMNIST
-    "scheduler": "onecycle",  # high in the middle, almost 0 at the end; a cosine did as well
+    "scheduler": "onecycle",  # up in the warm-up, then down to almost 0; a cosine did as well
     "weight_decay": 0.05,  # decoupled; more than for FashionMNIST, since there are fewer images
     "label_smoothing": 0.05,  # a few of the 18,000 photos have the wrong label
     "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets
@@ -72,7 +72,7 @@ RECIPES = {
         "dropout": 0.5,  # as in the paper: 14,400 photos against 40 million weights
     },
 }
-# Without batch-norm, too high a rate stalls at chance, a loss of ln 2 (docs/debugging.md).
+# Without batch-norm, too high a rate keeps the loss at chance, ln 2 (docs/debugging.md).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 # ImageNet's features should need only small changes; a high learning rate could destroy them.
 IMAGENET = {"lr": 3e-4, "epochs": 5, "warmup_epochs": 1}
@@ -140,7 +140,7 @@ def main() -> None:
         checkpoint_activations(model)
 
     # The run's folder, and the metadata that testing and predicting need.
-    stored_size = max(args.image_size, args.train_size * 4 // 3)  # so crops need no upscaling
+    stored_size = max(args.image_size, args.train_size * 4 // 3)  # an average crop is not enlarged
     metadata = checkpoint.metadata(name, model_args, args) | {
         "dataset": dataset,
         "classes": classes,
@@ -165,8 +165,8 @@ def main() -> None:
     # Arrays -> batches on the device.
     train_set, val_set = place((train_set, val_set), device, args.data_on_device)
     options = cli.loader_options(args, device)
-    draws = partial(order_generator, args.seed)
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
+    generators = partial(order_generator, args.seed)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, generators, **options)
     val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
     parts = cli.augmentation_options(args, AUGMENT)
     augmentation = Augmentation(flip=args.flip, train_size=args.train_size, **parts)

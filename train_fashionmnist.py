@@ -37,7 +37,7 @@ from models.recompute import checkpoint_activations
 
 COMMON = {
     "optimizer": "adam",  # tolerates a learning rate that is not optimal (docs/papers.md)
-    "scheduler": "onecycle",  # high in the middle, almost 0 at the end; a cosine did as well
+    "scheduler": "onecycle",  # up in the warm-up, then down to almost 0; a cosine did as well
     "weight_decay": 0.02,  # decoupled, so it can be larger than the 5e-4 of VGG's SGD
     "label_smoothing": 0.05,  # some labels are arguable: shirts, coats, pullovers
     "ema_decay": 0.999,  # about the last 1000 steps; GoogLeNet's Polyak average never forgets
@@ -65,7 +65,7 @@ RECIPES = {
         "dropout": 0.3,  # for a run this short; with the paper's 0.5, 36 epochs did better
     },
 }
-# Without batch-norm, too high a rate stalls at chance, a loss of ln 10 (docs/debugging.md).
+# Without batch-norm, too high a rate keeps the loss at chance, ln 10 (docs/debugging.md).
 PLAIN = {"googlenet": {"lr": 1e-3}, "vgg16": {"lr": 4e-4}}
 SGD = {"lr": 1e-2, "weight_decay": 5e-4}  # VGG, Section 3.1
 # 5,500 images make only 42 batches of 128; half the batch size makes 85. Eight epochs take minutes.
@@ -105,8 +105,8 @@ def main() -> None:
         train_set, val_set = train_set.first(args.limit), val_set.first(args.limit)
     train_set, val_set = place((train_set, val_set), device, args.data_on_device)
     options = cli.loader_options(args, device)
-    draws = partial(order_generator, args.seed)
-    train = train_loader(train_set, args.batch_size, args.accumulate_steps, draws, **options)
+    generators = partial(order_generator, args.seed)
+    train = train_loader(train_set, args.batch_size, args.accumulate_steps, generators, **options)
     val = eval_loader(val_set, eval_batch_size(args.image_size, device), **options)
     augmentation = Augmentation(flip=args.flip, **cli.augmentation_options(args, AUGMENT))
     mean, std = fashionmnist.MEAN, fashionmnist.STD

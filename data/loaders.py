@@ -20,14 +20,13 @@ from engine.errors import STOP_SIGNALS, UserError
 
 SHARED_MEMORY = Path("/dev/shm")  # Linux's file system for shared memory
 
-
-Draws = Callable[[int], torch.Generator]  # epoch -> generator of its order
+Generators = Callable[[int], torch.Generator]  # epoch -> generator of its order
 
 
 class ShuffledBatchSampler(Sampler[list[int]]):
     """Yields the shuffled batches of an epoch, which can start midway.
 
-    The order depends only on ``draws`` and the epoch. Several processes divide each batch, so
+    The order depends only on ``generators`` and the epoch. Several processes divide each batch, so
     together they process exactly the batches that a single process would. All batches have the
     same size; the remaining images, different ones in each epoch, are skipped.
 
@@ -37,18 +36,24 @@ class ShuffledBatchSampler(Sampler[list[int]]):
         images: number of images in the dataset.
         batch_size: images per batch, over all processes.
         steps: batches per epoch.
-        draws: maps an epoch to the generator of its order.
+        generators: maps an epoch to the generator of its order.
     """
 
     def __init__(
-        self, images: int, batch_size: int, steps: int, draws: Draws, rank: int, world_size: int
+        self,
+        images: int,
+        batch_size: int,
+        steps: int,
+        generators: Generators,
+        rank: int,
+        world_size: int,
     ) -> None:
-        self.images, self.batch_size, self.steps, self.draws = images, batch_size, steps, draws
-        self.rank, self.world_size = rank, world_size
+        self.images, self.batch_size, self.steps = images, batch_size, steps
+        self.generators, self.rank, self.world_size = generators, rank, world_size
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.images, generator=self.draws(self.epoch)).tolist()
+        order = torch.randperm(self.images, generator=self.generators(self.epoch)).tolist()
         for step in range(self.start, self.steps):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
             yield batch[self.rank :: self.world_size]
@@ -61,7 +66,7 @@ def train_loader(
     dataset: ImageDataset,
     batch_size: int,
     accumulate_steps: int,
-    draws: Draws,
+    generators: Generators,
     rank: int = 0,
     world_size: int = 1,
     **options: object,
@@ -90,7 +95,7 @@ def train_loader(
             f"and {accumulate_steps} accumulated batches"
         )
     steps = len(dataset) // batch_size // accumulate_steps * accumulate_steps
-    sampler = ShuffledBatchSampler(len(dataset), batch_size, steps, draws, rank, world_size)
+    sampler = ShuffledBatchSampler(len(dataset), batch_size, steps, generators, rank, world_size)
     return batch_loader(dataset, sampler, batch_size, **options)
 
 

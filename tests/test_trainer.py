@@ -210,8 +210,8 @@ def test_clipped_gradients(accumulate_steps, amp, tmp_path):
         settings = trainer.TrainSettings(1, accumulate_steps, norm, 0, amp, False, 0)
         criterion, transform = AuxiliaryLoss(nn.CrossEntropyLoss()), BatchTransform([0], [1], 2)
         training = trainer.Trainer(model, criterion, transform, optimizer, scheduler, settings)
-        draws = partial(order_generator, 0)
-        loader = train_loader(dataset, 8 // accumulate_steps, accumulate_steps, draws)
+        generators = partial(order_generator, 0)
+        loader = train_loader(dataset, 8 // accumulate_steps, accumulate_steps, generators)
         with StopSignal(tmp_path / "last.pth") as stop:
             training.train_epoch(loader, None, stop)  # one step
         moved[norm] = parameters_to_vector(model.parameters()) - start
