@@ -88,20 +88,20 @@ class Photos:
                 self.problems.append((path, str(error)))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        barren = {path for _, path in self.found}
+        empty = {path for _, path in self.found}
         arrays = map_threads(self.prepare, [file for file, _ in self.found], "photos")
         for (file, path), result in zip(self.found, arrays, strict=True):
             named = file == path or file.suffix.lower() in SUFFIXES
             if isinstance(result, NotAPhoto) and not named:
                 self.passed_over.append(file)
                 continue
-            barren.discard(path)
+            empty.discard(path)
             if isinstance(result, UserError):
                 self.problems.append((file, str(result)))
             else:
                 self.files.append(file)
                 yield result
-        self.problems += [(path, f"{path}: no photos in this folder") for path in sorted(barren)]
+        self.problems += [(path, f"{path}: no photos in this folder") for path in sorted(empty)]
 
     def prepare(self, file: Path) -> np.ndarray | UserError:
         """The photo as an array for the network, or the error if it cannot be read."""
