@@ -192,8 +192,11 @@ STATE = {
         "rows of log.csv, one for each epoch",
     ),
     "best": Field(
-        lambda v, c: is_row(v) or (isinstance(v, dict) and not v and c["epoch"] == 0),
-        "a row of log.csv",
+        # Empty before the first epoch, or if the run has lost its best.pth and goes on without it.
+        lambda v, c: (
+            is_row(v) or (v == {} and is_int(c["config"].get("epochs", 1), c["epoch"] + 1))
+        ),
+        "a row of log.csv, or empty while epochs are left",
     ),
 }
 

@@ -174,6 +174,7 @@ def test_what_training_writes_is_accepted(tmp_path):
             small(temperature=20),
             with_state(),
             with_state(**first, ema_updates=0, scheduler={"last_epoch": 0}),
+            with_state(best={}, config={"epochs": 2}),  # best.pth was lost
             small(**edges),
             small(**others),
             small(std=[0.2, 0.2, 4.5e-5]),  # test_photos_that_differ_by_one_value

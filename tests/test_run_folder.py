@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from engine import checkpoint, run_folder
-from engine.errors import UserError
+from engine.errors import Interrupted, UserError
 from engine.run_folder import RunFolder, lock
-from tests.conftest import SMALL, same
+from tests.conftest import SMALL, interrupt_at, same
 
 
 def test_a_second_run_in_the_same_folder_is_refused(train, tmp_path):
@@ -93,6 +93,18 @@ def test_best_is_looked_for_beside_the_last_that_is_resumed(train, interrupted, 
     (whole / "best.pth").unlink()
     with pytest.raises(UserError, match="no epoch left to train"):
         train("--resume", whole / "last.pth")
+
+
+def test_a_run_that_has_lost_its_best_can_stop_again(train, interrupted, monkeypatch):
+    """Stopped in the second epoch, best.pth deleted, and stopped in that epoch once more."""
+    _, folder = interrupted(step=7)
+    (folder / "best.pth").unlink()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8)
+        with pytest.raises(Interrupted):
+            train("--resume", folder / "last.pth")
+    train("--resume", folder / "last.pth")
+    assert checkpoint.load(folder / "best.pth")["epoch"] == 2
 
 
 def test_all_processes_know_that_best_is_lost(monkeypatch, tmp_path):
