@@ -63,8 +63,8 @@ def check_state(
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, state in saved["optimizer"]["state"].items():
-        shapes = {tensor.shape for tensor in state.values() if tensor.dim()}
-        if not is_int(index, 0, len(weights) - 1) or shapes - {weights[index].shape}:
+        shapes = {tensor.shape for name, tensor in state.items() if name != "step"}
+        if not is_int(index, 0, len(weights) - 1) or shapes != {weights[index].shape}:
             raise ValueError("the optimizer's averages belong to other weights")
     for name, fresh in (("optimizer", optimizer), ("scheduler", scheduler)):
         if not continues(saved[name], fresh.state_dict()):

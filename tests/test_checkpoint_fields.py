@@ -247,6 +247,7 @@ def test_a_state_must_go_on_where_the_new_one_begins(optimizer, scheduler, tmp_p
     other = {name: torch.ones(9) for name in averages[0]}
     for part, changes in (
         ("optimizer", {"state": averages | {0: other}}),  # which torch would write beyond
+        ("optimizer", {"state": averages | {0: dict.fromkeys(other, torch.tensor(0.0))}}),
         ("optimizer", {"state": averages | {7: averages[0]}}),
         ("optimizer", {"state": averages | {"x": averages[0]}}),
         ("optimizer", {"param_groups": [group]}),
