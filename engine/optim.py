@@ -21,12 +21,24 @@ def build_optimizer(
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if name == "adam":
-        return torch.optim.AdamW(groups, lr, fused=True)
-    optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
-    # Fused SGD would leave its momentum uninitialised if float16 skipped the first step.
-    for p in trained:
-        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        optimizer = torch.optim.AdamW(groups, lr, fused=True)
+    else:
+        optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
+        # Fused SGD would leave its momentum uninitialised if float16 skipped the first step.
+        for p in trained:
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    optimizer.register_load_state_dict_post_hook(lay_out_averages)
     return optimizer
+
+
+def lay_out_averages(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded averages the memory layout of their weights, which fused optimizers assume.
+
+    On another kind of device, the layout may have been another one (``engine.device.Kind``).
+    """
+    for p, state in optimizer.state.items():
+        for name in state.keys() - {"step"}:
+            state[name] = torch.empty_like(p).copy_(state[name])
 
 
 def build_scheduler(

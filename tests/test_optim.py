@@ -82,3 +82,27 @@ def test_momentum_is_that_of_the_papers():
         model.weight.grad = torch.ones_like(model.weight)
         optimizer.step()
     assert model.weight.item() == pytest.approx(-0.1 - 0.19)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("layout", ["contiguous", "expanded"])
+def test_loaded_averages_get_the_layout_of_their_weights(name, layout):
+    """As saved on Apple's GPUs, where weights are not channels last; or by a hostile file."""
+    model = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+    first = build_optimizer(model, name, lr=0.1, weight_decay=0.0)
+    model(torch.randn(2, 2, 8, 8)).square().sum().backward()
+    first.step()
+    saved = first.state_dict()
+    for state in saved["state"].values():
+        for key in state.keys() - {"step"}:
+            value = state[key]
+            state[key] = (
+                value.contiguous() if layout == "contiguous" else value.mean().expand_as(value)
+            )
+    other = copy.deepcopy(model)
+    second = build_optimizer(other, name, lr=0.1, weight_decay=0.0)
+    second.load_state_dict(saved)
+    for weight, old in zip(other.parameters(), saved["state"].values(), strict=True):
+        for key in old.keys() - {"step"}:
+            assert torch.equal(second.state[weight][key], old[key])
+            assert second.state[weight][key].stride() == weight.stride()
