@@ -231,7 +231,10 @@ def check(checkpoint: dict[str, Any], path: str | os.PathLike, size: int) -> Non
             if not ARGUMENTS[argument].holds(value, checkpoint):
                 refuse(f"model_args[{argument!r}]", f"it must be {ARGUMENTS[argument].wanted}")
     for name in ("state_dict", "ema"):
-        for tensor_name, tensor in (checkpoint.get(name) or {}).items():
+        tensors = checkpoint.get(name) or {}
+        if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
+            refuse(name, "its tensors are larger than the file")  # some share their numbers
+        for tensor_name, tensor in tensors.items():
             if problem := tensor_problem(tensor_name, tensor, size):
                 refuse(name, f"{' '.join(tensor_name.split())[:100]} {problem}")
     for name in ("optimizer", "scheduler", "scaler"):

@@ -121,6 +121,8 @@ def specific() -> list[tuple[str, object]]:
     for field in ("state_dict", "ema"):
         cases += [(field, weights | {"weight": tensor}) for tensor in bad.values()]
         cases += [(field, weights | {"bn.running_var": -torch.ones(3)})]
+    shared = torch.ones(10**5).half()  # in the file once; in float32, once for each name
+    cases += [("state_dict", dict.fromkeys(weights, shared))]
     cases += [("ema", {"weight": torch.ones(2, 2)}), ("state_dict", weights | {"weight": 1})]
     for key, value in (("exp_avg", bad["NaN"]), ("step", 3), ("exp_avg", bad["absent"])):
         changed = good["optimizer"] | {"state": {0: state | {key: value}}}
