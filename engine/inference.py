@@ -103,7 +103,8 @@ class Classifier:
             photo = open_photo(Path(image), channels)
         else:
             if isinstance(image, np.ndarray):
-                if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or not image.size:
+                fits = image.ndim > 1 and image.shape[2:] in ((), (3,)) and image.size
+                if image.dtype != np.uint8 or not fits:
                     found = f"{image.dtype} of {' x '.join(map(str, image.shape))}"
                     raise ValueError(f"expected uint8, H x W or H x W x 3, got {found}")
                 image = Image.fromarray(image)

@@ -133,6 +133,8 @@ def test_what_cannot_be_read_is_said(classifier, tmp_path):
     for shape in ((3, 28, 28), (28, 28, 1), (0, 28)):
         with pytest.raises(ValueError, match=f"got uint8 of {shape[0]} x 28"):
             classifier.prepare(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="got uint8 of 500"):  # a file's bytes, not decoded
+        classifier.prepare(np.zeros(500, np.uint8))
 
 
 def test_checkpoints_that_cannot_be_built_are_one_line(trained, tmp_path):
