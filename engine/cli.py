@@ -247,8 +247,8 @@ def start_training(args: argparse.Namespace) -> tuple[torch.device, torch.dtype 
     args.processes = processes
     if args.amp is None:
         args.amp = has_bfloat16(device)
-    if device.type == "cpu" and args.data_on_device is not None:
-        raise UserError("--data-on-device: this run has no GPU (see --device)")
+    if device.type == "cpu" and args.data_on_device:
+        raise UserError("--data-on-device: no GPU here (see --device): use --no-data-on-device")
     if args.compile and args.checkpoint_activations and old_torch():
         raise UserError("--compile with --checkpoint-activations needs torch 2.9 or newer")
     if not args.checkpoint_activations:  # with it, memory matters more than speed

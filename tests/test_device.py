@@ -153,9 +153,14 @@ def test_a_dataset_moves_whole(sample):
     assert dataset.images.any()
 
 
-@pytest.mark.parametrize("option", ["--data-on-device", "--no-data-on-device"])
-def test_data_on_device_needs_a_gpu(error_of, option):
-    assert "--data-on-device" in error_of(train_fashionmnist, "--sample", option, "--device", "cpu")
+def test_data_on_device_needs_a_gpu(error_of, train):
+    cpu = ("--device", "cpu")
+    assert "no GPU here" in error_of(train_fashionmnist, "--sample", "--data-on-device", *cpu)
+    last = train(*SMALL, *cpu, "--epochs", "1") / "last.pth"
+    begun = checkpoint.load(last)  # as if it had begun on a GPU
+    checkpoint.save(begun | {"config": begun["config"] | {"data_on_device": True}}, last)
+    assert "use --no-data-on-device" in error_of(train_fashionmnist, "--resume", last)
+    train("--resume", last, "--no-data-on-device")
 
 
 def test_training_as_on_another_kind_of_device(train, monkeypatch):
