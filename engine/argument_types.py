@@ -51,4 +51,4 @@ def pathname(text: str) -> Path:
 
 seed = number(int, 0, 2**31)
 fraction = number(float, 0, 1)
-pixels = number(int, 1, 8193)
+pixels = number(int, 1, 6145)  # photos for crops of this size are stored with up to 8192 px
