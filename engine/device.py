@@ -21,7 +21,9 @@ class Kind(NamedTuple):
     Attributes:
         memory_format: the one with the fastest convolutions, forward and backward.
         sums: the widest dtype, for sums over an epoch.
-        pins: whether copies from pinned host memory overlap with the computation.
+        pins: whether copies from pinned host memory overlap with the computation. Elsewhere, copies
+            to the device must block: MPS may read memory that is freed meanwhile, and give wrong
+            numbers without an error (pytorch/pytorch#189690).
         background: whether a thread writes checkpoints, from copies. On a CPU that would save no
             time and take more memory.
         backend: of torch.distributed; None if there is none.

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engine.device import kind
+
 
 @torch.inference_mode()
 def predict_logits(
@@ -28,7 +30,7 @@ def predict_logits(
     network = fuse_conv_bn(model)
     logits, labels = [], []
     for images, batch_labels in loader:
-        x = transform(images.to(device, non_blocking=True))
+        x = transform(images.to(device, non_blocking=kind(device).pins))
         if transform.flip:
             x = torch.cat([x, x.flip(3)])  # both views in one batch
         with torch.autocast(device.type, amp, enabled=amp is not None):

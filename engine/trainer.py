@@ -168,8 +168,8 @@ class Trainer:
         with self.progress_bar(steps) as bar:
             for images, labels in loader:
                 self.seed_draws(self.epoch * steps + self.step)
-                images = images.to(self.device, non_blocking=True)
-                labels = labels.to(self.device, non_blocking=True)
+                images = images.to(self.device, non_blocking=kind(self.device).pins)
+                labels = labels.to(self.device, non_blocking=kind(self.device).pins)
                 is_update = (self.step + 1) % accumulate_steps == 0
 
                 with self.gradients_exchanged(is_update):

@@ -167,6 +167,13 @@ def test_training_as_on_another_kind_of_device(train, monkeypatch):
     """The layout, the sums and the writing of an Apple GPU give what a CPU's give."""
     plain = train(*SMALL, "--no-amp", folder="plain")
     monkeypatch.setitem(KINDS, "cpu", KINDS["mps"])
+    move, unsafe = torch.Tensor.to, []
+
+    def recorded(tensor, *arguments, **options):
+        unsafe.extend(["not pinned"] * options.get("non_blocking", False))
+        return move(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", recorded)
     other = train(*SMALL, "--no-amp", folder="other")
     assert {p.name for p in plain.iterdir()} == {p.name for p in other.iterdir()}
     one, two = (checkpoint.load(folder / "last.pth") for folder in (plain, other))
@@ -175,3 +182,4 @@ def test_training_as_on_another_kind_of_device(train, monkeypatch):
         assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-3)
     assert two["state_dict"]["conv2.conv.conv.weight"].is_contiguous()
     assert not one["state_dict"]["conv2.conv.conv.weight"].is_contiguous()
+    assert not unsafe  # MPS may read the memory of a batch after it was freed
