@@ -9,7 +9,9 @@ class SmallMapConv2d(nn.Conv2d):
     """An nn.Conv2d that computes small feature maps as a matrix product.
 
     The weights and the function are the same; kernels must be square. On a CPU, oneDNN takes longer
-    for the weight gradient of a convolution over a small map than for that of a matrix product.
+    for the weight gradient of a convolution over a small map than for that of a matrix product. On
+    other devices it is an nn.Conv2d: on Apple GPUs, F.linear may give wrong numbers for such
+    operands (torch 2.8; bfloat16 on an M5: pytorch/pytorch#161640 and #180776).
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class SmallMapConv2d(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map N x in_channels x H x W to N x out_channels x H' x W', as nn.Conv2d does."""
         height, width = x.shape[2:]
-        if self.keeps_size and self.kernel_size == (1, 1) and height * width <= 64:
+        product = self.keeps_size and x.is_cpu
+        if product and self.kernel_size == (1, 1) and height * width <= 64:
             return self.linear_per_pixel(x)
-        if self.keeps_size and height == width <= 2:
+        if product and height == width <= 2:
             return self.linear_over_map(x)
         return super().forward(x)
 

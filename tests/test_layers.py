@@ -41,6 +41,14 @@ def test_small_map_convolution_equals_conv2d(kernel, size, is_product, bias, mon
     assert (ours in convolutions) is not is_product
 
 
+@pytest.mark.parametrize(("kernel", "size"), [(1, 8), (3, 2)])
+def test_matrix_products_are_for_cpus(kernel, size, monkeypatch):
+    """On some Apple GPUs, they are wrong."""
+    conv = SmallMapConv2d(6, 5, kernel, padding=kernel // 2, bias=False).to("meta")
+    monkeypatch.setattr(F, "linear", None)
+    assert conv(torch.empty(3, 6, size, size, device="meta")).shape == (3, 5, size, size)
+
+
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (3, 1, 2), (1, 2, 0)])
 def test_convolution_that_changes_the_size_of_a_small_map(kernel, stride, padding):
     conv = SmallMapConv2d(2, 3, kernel, stride, padding)
