@@ -174,7 +174,7 @@ def parse_training(
     parser.set_defaults(**recipe(given))
     parser.add_argument("-h", "--help", action="help", help="show this page and exit")
     args = parser.parse_args()
-    if given.warmup_epochs is not None and args.warmup_epochs > args.epochs / 2:
+    if not args.resume and (given.warmup_epochs or 0) > args.epochs / 2:
         raise UserError(
             f"--warmup-epochs {args.warmup_epochs:g}: must be at most half of {args.epochs} epochs"
         )

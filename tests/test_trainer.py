@@ -133,6 +133,8 @@ def test_resume_refuses_another_run_and_other_files(train, interrupted):
     whole, stopped = interrupted(step=7)
     with pytest.raises(UserError, match=r"--lr 0\.5 does not fit"):
         train("--resume", stopped / "last.pth", "--lr", "0.5")
+    with pytest.raises(UserError, match=r"--warmup-epochs 15\.0 does not fit"):  # the recipe's 22
+        train("--resume", stopped / "last.pth", "--warmup-epochs", "15")
     with pytest.raises(UserError, match=r"not the last\.pth of a run"):
         train("--resume", whole / "best.pth")
     with pytest.raises(UserError, match="No such file"):
