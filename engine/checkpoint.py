@@ -86,10 +86,10 @@ def to_host(checkpoint: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def copy_to_host(value: object, pins: bool) -> object:
-    """Copy all tensors in nested dicts, lists and tuples; copies from a GPU are asynchronous."""
+    """Copy all tensors in nested dicts, lists and tuples; asynchronously to pinned memory."""
     if torch.is_tensor(value):
         host = torch.empty_like(value, device="cpu", pin_memory=pins and value.device.type != "cpu")
-        return host.copy_(value, non_blocking=True)
+        return host.copy_(value, non_blocking=pins)
     if isinstance(value, dict):
         return {key: copy_to_host(part, pins) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -167,13 +167,19 @@ def test_training_as_on_another_kind_of_device(train, monkeypatch):
     """The layout, the sums and the writing of an Apple GPU give what a CPU's give."""
     plain = train(*SMALL, "--no-amp", folder="plain")
     monkeypatch.setitem(KINDS, "cpu", KINDS["mps"])
-    move, unsafe = torch.Tensor.to, []
+    unsafe = []
 
-    def recorded(tensor, *arguments, **options):
-        unsafe.extend(["not pinned"] * options.get("non_blocking", False))
-        return move(tensor, *arguments, **options)
+    def record(name):
+        original = getattr(torch.Tensor, name)
 
-    monkeypatch.setattr(torch.Tensor, "to", recorded)
+        def recorded(tensor, *arguments, **options):
+            unsafe.extend([name] * options.get("non_blocking", False))
+            return original(tensor, *arguments, **options)
+
+        monkeypatch.setattr(torch.Tensor, name, recorded)
+
+    record("to")
+    record("copy_")
     other = train(*SMALL, "--no-amp", folder="other")
     assert {p.name for p in plain.iterdir()} == {p.name for p in other.iterdir()}
     one, two = (checkpoint.load(folder / "last.pth") for folder in (plain, other))
