@@ -19,7 +19,8 @@ from engine.distributed import world_size
 from engine.errors import quote
 
 ROOT = Path(__file__).parent.parent
-LOOKS = ROOT / "docs" / "results" / "test_looks.csv"  # the ledger of the test sets
+LEDGER = "docs/results/test_looks.csv"  # of the test sets
+LOOKS = ROOT / LEDGER
 PACKAGES = ("torchvision", "numpy", "Pillow")
 
 
@@ -27,13 +28,14 @@ def provenance(device: torch.device) -> dict[str, Any]:
     """What the result of this process depends on, as plain values by their names.
 
     "commit" is the code's, or None outside a clone; "clean" is true if no tracked file differs from
-    it.
+    it, except for the ledger, to which test.py adds a line.
     """
     # If this code is a subfolder of another repository, that repository's commit is not its own.
     commit = git("rev-parse", "HEAD") if git("rev-parse", "--show-prefix") == "" else None
+    changed = ("status", "--porcelain", "--untracked-files=no", "--", f":(exclude){LEDGER}")
     return {
         "commit": commit,
-        "clean": commit and git("status", "--porcelain", "--untracked-files=no") == "",
+        "clean": commit and git(*changed) == "",
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # includes the build, such as +cpu
         **{name: version(name) for name in PACKAGES},

@@ -47,10 +47,15 @@ def test_commit_and_whether_the_code_is_as_committed(root, monkeypatch, tmp_path
     assert provenance.provenance(torch.device("cpu"))["commit"] is None  # no repository
     git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("a = 1\n")
+    ledger = tmp_path / provenance.LEDGER
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text(HEAD)
     git(tmp_path, "add", ".")
     git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "Add code")
     said = provenance.provenance(torch.device("cpu"))
     assert (said["commit"], said["clean"]) == (git(tmp_path, "rev-parse", "HEAD"), True)
+    ledger.write_text(HEAD + "2026-01-01,,,,,,\n")  # a look at a test set changes no code
+    assert provenance.provenance(torch.device("cpu"))["clean"] is True
     (tmp_path / "code.py").write_text("a = 2\n")
     assert provenance.provenance(torch.device("cpu"))["clean"] is False
     (tmp_path / "inner").mkdir()  # unpacked into somebody's repository
