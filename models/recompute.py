@@ -8,15 +8,25 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+# Devices whose random numbers torch does not replay (pytorch/pytorch#127676): computed again, a
+# stage with dropout would drop other units, and its gradients would be wrong.
+NOT_REPLAYED = ("mps",)
+
 
 def checkpoint_activations(network: nn.Module) -> None:
     """Make the network store only the activations between its stages, in place.
 
     The backward pass recomputes the activations inside each stage (Chen et al. 2016, "Training
     Deep Nets with Sublinear Memory Cost"); gradients and batch-norm statistics stay the same.
+
+    Call it with the network on its device. On an Apple GPU, stages with dropout are left out.
     """
     for stage in network.children():
-        if next(stage.parameters(), None) is not None:
+        weight = next(stage.parameters(), None)
+        if weight is None:
+            continue
+        draws = any(isinstance(module, nn.Dropout) for module in stage.modules())
+        if not (draws and weight.device.type in NOT_REPLAYED):
             # deepcopy also copies what a partial refers to; it does not copy a lambda.
             stage.forward = partial(recomputed, stage, stage.forward)
 

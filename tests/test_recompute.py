@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import create_model
+from models import create_model, recompute
 from models.googlenet import AuxiliaryLoss
 from models.recompute import checkpoint_activations
 
@@ -36,3 +36,28 @@ def test_checkpointed_activations_change_nothing(name, size, amp):
     ours, theirs = model.state_dict(), saving.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "drawing"), [("vgg16", {"classifier"}), ("googlenet", {"aux4a", "aux4d"})]
+)
+def test_dropout_is_not_drawn_twice_where_torch_cannot_replay_it(name, drawing, monkeypatch):
+    """As on an Apple GPU."""
+    monkeypatch.setattr(recompute, "NOT_REPLAYED", ("cpu",))
+    replay = recompute.checkpoint
+    monkeypatch.setattr(
+        recompute, "checkpoint", lambda *a, **o: replay(*a, preserve_rng_state=False, **o)
+    )
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3, image_size=96)
+    saving = copy.deepcopy(model)
+    checkpoint_activations(saving)
+    with_weights = {n for n, stage in saving.named_children() if [*stage.parameters()]}
+    again = {n for n, stage in saving.named_children() if "forward" in vars(stage)}
+    assert with_weights - again == drawing
+    x, gradients = torch.randn(2, 3, 96, 96), []
+    for network in (model, saving):
+        torch.manual_seed(1)  # of dropout
+        loss, _ = AuxiliaryLoss(nn.CrossEntropyLoss())(network(x), torch.tensor([0, 1]))
+        gradients.append(torch.autograd.grad(loss, list(network.parameters())))
+    assert all(map(torch.equal, *gradients))
