@@ -83,8 +83,6 @@ def known_problem(error: Exception) -> str:
         return OUT_OF_MEMORY
     if "no kernel image" in text:  # the GPU is older or newer than this build of torch supports
         return "this torch does not support this GPU: install another build, or use --device cpu"
-    if "Adaptive pool MPS" in text:  # the heads of torchvision's GoogLeNet (pytorch/pytorch#96056)
-        return "torch cannot compute the auxiliary heads on an Apple GPU: add --no-aux-heads"
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return f"--compile: does not work here, leave it out: {text.partition(chr(10))[0]}"
     return ""

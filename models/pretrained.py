@@ -61,13 +61,23 @@ class TorchvisionGoogLeNet(GoogLeNet):
             branch.conv = ConvReLU(widths.n5x5_reduce, widths.n5x5, 3, batch_norm)
         # 3. Heads that pool to 4x4 at any image size; at 224 px their windows are 4x4, not 5x5.
         for head in filter(None, (self.aux4a, self.aux4d)):
-            head.pool = nn.AdaptiveAvgPool2d(4)
+            head.pool = HeadPool(4)
             head.fc = nn.Linear(128 * 4 * 4, 1024)
         # 4. An epsilon of 1e-3 in batch normalisation.
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
         init_weights(self)
+
+
+class HeadPool(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling that also works on Apple GPUs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map N x C x H x W to N x C x output_size x output_size."""
+        if x.device.type == "mps":  # refuses some sizes, such as 6 to 4 (pytorch/pytorch#96056)
+            return super().forward(x.cpu()).to(x.device)
+        return super().forward(x)
 
 
 class PaddedGoogLeNet(GoogLeNet):

@@ -48,7 +48,6 @@ def test_errors_that_users_can_mend_are_one_line(capsys, monkeypatch):
             "out of memory: close",
         ),
         (RuntimeError("CUDA error: no kernel image is available for"), "does not support this GPU"),
-        (RuntimeError("Adaptive pool MPS: input sizes must be divisible by"), "--no-aux-heads"),
         (UserError("photos/\x1b[2J: gone"), r"error: photos/\x1b[2J: gone"),
         (
             torch._dynamo.exc.Unsupported("x"),

@@ -1,5 +1,7 @@
 """Networks and weights against torchvision's; weights carried from one network to another."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torchvision
@@ -9,6 +11,7 @@ from models import create_model
 from models.googlenet import GoogLeNet
 from models.pretrained import (
     NORMALISATION,
+    HeadPool,
     TorchvisionGoogLeNet,
     freeze_features,
     from_torchvision,
@@ -86,6 +89,14 @@ def test_googlenet_equals_torchvision():
     ).double()
     again.load_state_dict(to_torchvision(ours))
     torch.testing.assert_close(again.eval()(images), ours.eval()(images), rtol=1e-10, atol=1e-10)
+
+
+def test_heads_pool_on_the_cpu_if_the_maps_are_on_an_apple_gpu(monkeypatch):
+    maps, moved = torch.randn(2, 3, 6, 7), []
+    monkeypatch.setattr(torch.Tensor, "to", lambda pooled, device: moved.append(device) or pooled)
+    on_gpu = SimpleNamespace(device=torch.device("mps"), cpu=lambda: maps)
+    assert torch.equal(HeadPool(4)(on_gpu), nn.AdaptiveAvgPool2d(4)(maps))
+    assert moved == [on_gpu.device]
 
 
 @pytest.mark.parametrize(("aux_heads", "total"), [(True, 13_004_888), (False, 6_624_904)])
