@@ -247,7 +247,8 @@ def build_model(
             print(f"note: --init {args.init}: was trained on another split of these classes; some")
             print("of its training photos may be validation or test photos in this one")
     elif args.init == "imagenet" and not resumed:
-        weights = from_torchvision(download_imagenet(args.model, args.batch_norm), model)
+        with distributed.one_process_first():
+            weights = from_torchvision(download_imagenet(args.model, args.batch_norm), model)
     if weights:
         left, total = transfer(weights, model), len(model.state_dict())
         new = f"newly initialised: {', '.join(left)}" if left else "none is newly initialised"
