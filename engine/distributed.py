@@ -137,7 +137,10 @@ def launcher() -> str:
     """The command that started this process, without the script and its options."""
     if world_size() == 1:
         return "python"
-    return f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', world_size())}"
+    machines, processes = (os.environ.get(f"{kind}_WORLD_SIZE") for kind in ("GROUP", "LOCAL"))
+    meeting = "--rdzv-backend c10d --rdzv-endpoint HOST:29500"
+    several = f"--nnodes {machines} {meeting} " if machines not in (None, "1") else ""
+    return f"torchrun {several}--nproc-per-node {processes or world_size()}"
 
 
 def is_lost_peer(error: Exception) -> bool:

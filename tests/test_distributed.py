@@ -116,6 +116,27 @@ def test_a_note_comes_only_while_others_are_late(monkeypatch):
     assert len(started) == 1 and started[0].daemon and started[0].finished.is_set()
 
 
+@pytest.mark.parametrize(
+    ("machines", "command"),
+    [
+        (None, "torchrun --nproc-per-node 2"),
+        ("1", "torchrun --nproc-per-node 2"),
+        (
+            "3",
+            "torchrun --nnodes 3 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --nproc-per-node 2",
+        ),
+    ],
+)
+def test_the_command_to_resume_with_starts_as_many_processes(monkeypatch, machines, command):
+    assert distributed.launcher() == "python"
+    monkeypatch.setattr(distributed, "world_size", lambda: 2 * int(machines or 1))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.delenv("GROUP_WORLD_SIZE", raising=False)
+    if machines:
+        monkeypatch.setenv("GROUP_WORLD_SIZE", machines)
+    assert distributed.launcher() == command
+
+
 def test_a_lost_peer_is_known_by_its_error(monkeypatch):
     lost = [RuntimeError("[gloo] Connection closed by peer [::1]:5")]
     lost += [RuntimeError("Connection reset by peer"), distributed.dist.DistBackendError("NCCL")]
