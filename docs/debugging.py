@@ -207,9 +207,10 @@ def hide(number: int, folder: Path | None) -> None:
     for command in (*run.before, f"{run.script} --output-dir {OUTPUT}"):
         print(f"  python {command}")
     print(f"\nThe same run without it: {RECORDED / MISTAKES[name].run}.csv")
+    sample = " --sample" if "--sample" in run.script else ""
     print(
         "If its curves look healthy: look at its answers and its input, count its weights,\n"
-        "judge it with test.py --sample, run it twice, interrupt and resume it."
+        f"judge it with test.py{sample}, run it twice, interrupt and resume it."
     )
     print(f"What it was: cd {quote(ROOT)} && python -m docs.debugging --reveal {number}")
 
