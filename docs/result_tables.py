@@ -105,7 +105,7 @@ def front_page() -> Table:
             "catsdogs_vgg16_96px.csv",
         ),
         (
-            "GoogLeNet, batch-norm, from cats and dogs",
+            "GoogLeNet, batch-norm, from cats and dogs in three runs",
             "120 px, evaluated at 160",
             "clothing_googlenet_160px.csv",
             "clothing_googlenet_weighted.csv",
