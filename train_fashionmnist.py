@@ -51,7 +51,7 @@ RECIPES = {
     | {
         "image_size": 64,  # for a run this long; in short runs 32 px did as well
         "batch_size": 64,  # twice the steps of 128 in an epoch
-        "lr": 4e-3,  # 2e-3 and 8e-3 did equally well in short runs (docs/results.md)
+        "lr": 4e-3,  # 2e-3 and 8e-3 did about as well in short runs (docs/results.md)
         "epochs": 22,  # 37 minutes at 540 images/s (docs/results.md)
         "warmup_epochs": 4,  # a fifth of the run; not compared with other values
         "dropout": 0.2,  # 0 and the paper's 0.4 did equally well in short runs
