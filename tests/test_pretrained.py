@@ -58,8 +58,8 @@ def test_vgg16_equals_torchvision(batch_norm):
     their_logits.sum().backward()
     pairs = list(zip(ours.parameters(), theirs.parameters(), strict=True))
     assert len(pairs) == 32
-    for our, their in pairs:
-        torch.testing.assert_close(our.grad, their.grad, rtol=1e-10, atol=1e-10)
+    for our, their in pairs:  # by their largest difference: assert_close takes 8 seconds
+        assert (our.grad - their.grad).abs().max() < 1e-10 * their.grad.abs().max()
     for name, tensor in to_torchvision(ours).items():
         assert torch.equal(tensor, theirs.state_dict()[name])
 
