@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,12 +252,22 @@ def interrupt_at(monkeypatch, step: int, number: int = signal.SIGINT) -> None:
     monkeypatch.setattr(Trainer, "seed_draws", stop)
 
 
+@pytest.fixture(scope="session")
+def whole_runs(tmp_path_factory) -> Path:
+    """The folder where ``interrupted`` keeps a copy of each whole run, by its arguments."""
+    return tmp_path_factory.mktemp("whole_runs")
+
+
 @pytest.fixture
-def interrupted(train, monkeypatch):
+def interrupted(train, monkeypatch, whole_runs, tmp_path):
     """The folders of a whole run, and of one like it stopped by Ctrl-C."""
 
     def run(*arguments, step):
-        whole = train(*SMALL, *arguments, folder="whole")
+        whole, kept = tmp_path / "whole", whole_runs / " ".join(map(str, ("run", *arguments)))
+        if not kept.exists():
+            shutil.copytree(train(*SMALL, *arguments, folder="whole"), kept)
+        elif not whole.exists():
+            shutil.copytree(kept, whole)
         with monkeypatch.context() as patch:
             interrupt_at(patch, step)
             with pytest.raises(Interrupted):
